@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { StackError } from './config.ts'
+import { requireDisk } from './disk.ts'
+import { run } from './run.ts'
+import { type Machine, mavenProgram, ownEnv } from './tools.ts'
+
+const POMS = fileURLToPath(new URL('./maven/', import.meta.url))
+/** The servers, and Maven's own copy of what it downloads. */
+const DISK_NEEDED_MB = 800
+const POM_FILES = ['pom.xml', 'kafka/pom.xml', 'elasticmq/pom.xml', 'registry/pom.xml']
+
+/**
+ * The folder with Kafka, ElasticMQ and the registry in the versions that the POMs pin,
+ * downloaded once. It appears by a rename, so a folder that is there is complete.
+ */
+export async function serverFolder(cacheDir: string, machine: Machine): Promise<string> {
+  const hash = createHash('sha256')
+  for (const file of POM_FILES) hash.update(readFileSync(path.join(POMS, file)))
+  const dir = path.join(cacheDir, `servers-${hash.digest('hex').slice(0, 12)}`)
+  if (existsSync(dir)) return dir
+  requireDisk(cacheDir, DISK_NEEDED_MB, 'the download of the servers')
+  const mvn = await mavenProgram(machine)
+  const fresh = `${dir}.${process.pid}`
+  try {
+    await machine.progress.step('Downloading Kafka, Apicurio Registry and ElasticMQ with Maven (about 190 MB)', async (note) => {
+      let files = 0
+      const onLine = (line: string): void => {
+        if (/Downloaded from/.test(line)) note(`${++files} files so far`)
+      }
+      const args = ['-B', '-f', path.join(POMS, 'pom.xml'), 'generate-resources', `-Dservers.dir=${fresh}`]
+      const { ok, output } = await run(mvn, args, { env: ownEnv(machine), onLine })
+      if (!ok) throw new StackError(`Maven could not download the servers:\n${output.trimEnd().split('\n').slice(-15).join('\n')}`)
+    })
+    if (!existsSync(dir)) renameSync(fresh, dir)
+  } finally {
+    rmSync(fresh, { recursive: true, force: true })
+  }
+  return dir
+}
