@@ -1,0 +1,202 @@
+import type { Consumer, PartitionAssigner } from 'kafkajs'
+import type { TopicName } from '#libs/streams/topics.ts'
+import { newId } from '#libs/runtime/clock.ts'
+import type { KafkaClient } from './client.ts'
+import type { InRecord } from '#libs/streams/record.ts'
+import { toInRecord } from './record.ts'
+
+/** Records of one partition, contiguous from the position that was asked for, in order, each once. */
+export type RecordSink = (records: readonly InRecord[], highWatermark: bigint) => void
+
+export type PositionedConsumerOptions = {
+  readonly topics: readonly TopicName[]
+  /** Default: a group of one under a unique id, which is assigned every partition (kafkajs has no assign()). */
+  readonly group?: { readonly id: string; readonly assigner: PartitionAssigner }
+  /** After every (re)join, with what is assigned now. Called before anything of the new generation is read. */
+  readonly onAssigned?: (partitions: ReadonlyMap<TopicName, readonly number[]>) => void
+  /** The consumer has stopped for good: the process should end. */
+  readonly onCrash: (err: Error) => void
+  /** A position is not in the topic any more (or not yet): nothing can be read there. */
+  readonly onPositionLost: (topic: TopicName, partition: number, position: bigint, got: bigint) => void
+}
+
+type Open = {
+  readonly topic: TopicName
+  readonly partition: number
+  readonly sink: RecordSink
+  /** The only offset that is accepted next. */
+  next: bigint
+  /** Why nothing flows; empty: it flows. */
+  readonly held: Set<string>
+  /** Wrong offsets in a row. */
+  strays: number
+}
+
+/** More wrong offsets in a row than this are no race of a rejoin. */
+const STRAYS_MAX = 20
+
+/**
+ * A kafkajs consumer whose positions are ours: it never reads a committed offset, gives a partition's records only from
+ * where it was opened, and accepts only the offset that comes next. kafkajs by itself jumps to `latest` after a rejoin
+ * without commits and on OFFSET_OUT_OF_RANGE; here such a batch is dropped and the position sought again.
+ */
+export class PositionedConsumer {
+  readonly #kafka: KafkaClient
+  readonly #options: PositionedConsumerOptions
+  readonly #consumer: Consumer
+  readonly #open = new Map<string, Open>()
+  #assigned: ReadonlyMap<TopicName, readonly number[]> = new Map()
+  #running = false
+  #closed = false
+  #lastFetchMs = 0
+
+  constructor(kafka: KafkaClient, options: PositionedConsumerOptions) {
+    const { config } = kafka
+    this.#kafka = kafka
+    this.#options = options
+    this.#consumer = kafka.kafkajs.consumer({
+      groupId: kafka.named(options.group?.id ?? `reader-${newId()}`),
+      ...(options.group && { partitionAssigners: [options.group.assigner] }),
+      sessionTimeout: config.sessionTimeoutMs,
+      rebalanceTimeout: Math.max(config.sessionTimeoutMs, 5_000),
+      heartbeatInterval: config.heartbeatMs,
+      maxWaitTimeInMs: config.fetchWaitMs,
+      // Also bounds a partition's queue: what was fetched together is handed on together.
+      maxBytesPerPartition: 1024 * 1024,
+      allowAutoTopicCreation: false,
+      // Follows a leader that has moved within seconds.
+      metadataMaxAge: 30_000,
+      retry: { retries: 5, initialRetryTime: 100, maxRetryTime: 1_000, factor: 0.2, multiplier: 2 },
+    })
+  }
+
+  /** When a fetch last came back from a broker, ms since 1970; 0: never. With nothing open nothing is fetched. */
+  get lastFetchMs(): number {
+    return this.#lastFetchMs
+  }
+
+  /** Connects and joins. Throws where no broker can be reached. */
+  async start(): Promise<void> {
+    const { events } = this.#consumer
+    this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberAssignment))
+    this.#consumer.on(events.REQUEST, ({ payload }) => {
+      if (payload.apiName === 'Fetch') this.#lastFetchMs = Date.now()
+    })
+    this.#consumer.on(events.START_BATCH_PROCESS, ({ payload }) => {
+      if (payload.batchSize > 0) return
+      const topic = this.#kafka.unnamed(payload.topic) as TopicName
+      this.#skip(topic, payload.partition, payload.firstOffset as string | null, BigInt(payload.lastOffset))
+    })
+    this.#consumer.on(events.CRASH, ({ payload }) => {
+      if (!payload.restart && !this.#closed) this.#options.onCrash(payload.error)
+    })
+    await this.#consumer.connect()
+    await this.#consumer.subscribe({ topics: this.#options.topics.map((t) => this.#kafka.named(t)) })
+    await this.#consumer.run({
+      autoCommit: false,
+      // Handlers only queue, so they never hold up the fetch of other partitions.
+      partitionsConsumedConcurrently: 64,
+      eachBatch: async ({ batch }) => {
+        const topic = this.#kafka.unnamed(batch.topic) as TopicName
+        this.#deliver(topic, batch.partition, batch.messages.map(toInRecord), BigInt(batch.highWatermark), BigInt(batch.lastOffset()), BigInt((batch as unknown as { fetchedOffset: string }).fetchedOffset))
+      },
+    })
+  }
+
+  /** Reads a partition from `position` on into `sink`; replaces what was open there. */
+  open(topic: TopicName, partition: number, position: bigint, sink: RecordSink): void {
+    const entry: Open = { topic, partition, sink, next: position, held: new Set(), strays: 0 }
+    this.#open.set(key(topic, partition), entry)
+    this.#apply(entry)
+  }
+
+  closePartition(topic: TopicName, partition: number): void {
+    if (this.#open.delete(key(topic, partition)) && this.#isAssigned(topic, partition)) {
+      this.#consumer.pause([{ topic: this.#kafka.named(topic), partitions: [partition] }])
+    }
+  }
+
+  /** Holds a partition back for a reason, or lets go of that reason: it flows while there is none. */
+  hold(topic: TopicName, partition: number, reason: string, on: boolean): void {
+    const entry = this.#open.get(key(topic, partition))
+    if (!entry || entry.held.has(reason) === on) return
+    const wasHeld = entry.held.size > 0
+    if (on) entry.held.add(reason)
+    else entry.held.delete(reason)
+    if (entry.held.size > 0 !== wasHeld) this.#apply(entry)
+  }
+
+  /** For people's lag tools alone: correctness never reads committed offsets. */
+  async commit(positions: readonly { topic: TopicName; partition: number; next: bigint }[]): Promise<void> {
+    const mine = positions.filter((p) => this.#isAssigned(p.topic, p.partition))
+    if (mine.length === 0 || !this.#running) return
+    await this.#consumer.commitOffsets(
+      mine.map(({ topic, partition, next }) => ({ topic: this.#kafka.named(topic), partition, offset: next.toString() })),
+    )
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#open.clear()
+    await this.#consumer.disconnect()
+  }
+
+  #isAssigned(topic: TopicName, partition: number): boolean {
+    return this.#assigned.get(topic)?.includes(partition) ?? false
+  }
+
+  #onJoin(memberAssignment: Record<string, readonly number[]>): void {
+    const assigned = new Map<TopicName, readonly number[]>()
+    for (const topic of this.#options.topics) assigned.set(topic, memberAssignment[this.#kafka.named(topic)] ?? [])
+    this.#assigned = assigned
+    this.#running = true
+    // Whatever kafkajs remembers of pauses and positions may be gone after a rejoin or a restart of the consumer.
+    for (const [topic, partitions] of assigned) {
+      if (partitions.length > 0) this.#consumer.pause([{ topic: this.#kafka.named(topic), partitions: [...partitions] }])
+    }
+    for (const entry of this.#open.values()) this.#apply(entry)
+    this.#options.onAssigned?.(assigned)
+  }
+
+  #apply(entry: Open): void {
+    if (!this.#running || !this.#isAssigned(entry.topic, entry.partition)) return
+    const at = { topic: this.#kafka.named(entry.topic), partition: entry.partition }
+    const partitions = [{ topic: at.topic, partitions: [at.partition] }]
+    if (entry.held.size > 0) {
+      this.#consumer.pause(partitions)
+      return
+    }
+    this.#consumer.seek({ ...at, offset: entry.next.toString() })
+    this.#consumer.resume(partitions)
+  }
+
+  /**
+   * kafkajs moves on by itself, without calling the handler, over what holds no records for us: control records of a
+   * transaction, aborted ones, and what compaction has removed.
+   */
+  #skip(topic: TopicName, partition: number, first: string | null, last: bigint): void {
+    const entry = this.#open.get(key(topic, partition))
+    if (!entry) return
+    if (first === null ? last === entry.next : BigInt(first) >= entry.next) entry.next = last + 1n
+  }
+
+  #deliver(topic: TopicName, partition: number, records: readonly InRecord[], high: bigint, last: bigint, fetchedFrom: bigint): void {
+    const entry = this.#open.get(key(topic, partition))
+    // Closed or held while the batch was on its way: what was not taken is fetched again.
+    if (!entry || entry.held.size > 0) return
+    if (fetchedFrom !== entry.next || records.length === 0) {
+      if (records.length > 0 && ++entry.strays > STRAYS_MAX) {
+        this.#options.onPositionLost(topic, partition, entry.next, fetchedFrom)
+        return
+      }
+      this.#apply(entry)
+      return
+    }
+    entry.strays = 0
+    // Behind the last record there may be control records of a transaction.
+    entry.next = last + 1n
+    entry.sink(records, high)
+  }
+}
+
+const key = (topic: TopicName, partition: number): string => `${topic}/${partition}`

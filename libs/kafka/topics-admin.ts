@@ -1,0 +1,124 @@
+import type { Admin, ITopicConfig } from 'kafkajs'
+import { type TopicName, type TopicSpec, topics } from '#libs/streams/topics.ts'
+import { ChatError } from '#libs/domain/errors.ts'
+import type { KafkaClient } from './client.ts'
+
+export type OffsetRange = {
+  /** The first offset that the partition still holds. */
+  readonly low: bigint
+  /** The offset that the next record will get. */
+  readonly high: bigint
+}
+
+/** Creates what is missing, and refuses topics whose partition count is not ours: keys would land elsewhere. */
+export async function ensureTopics(kafka: KafkaClient): Promise<{ created: string[] }> {
+  const admin = kafka.kafkajs.admin()
+  await admin.connect()
+  try {
+    const existing = new Set(await admin.listTopics())
+    const missing = Object.values(topics).filter((spec) => !existing.has(kafka.named(spec.name)))
+    if (missing.length > 0) {
+      await admin.createTopics({ topics: missing.map((spec) => topicConfig(kafka, spec)), waitForLeaders: true, timeout: 30_000 })
+    }
+    await checkPartitionCounts(kafka, admin)
+    return { created: missing.map((spec) => spec.name) }
+  } finally {
+    await admin.disconnect()
+  }
+}
+
+function topicConfig(kafka: KafkaClient, spec: TopicSpec): ITopicConfig {
+  const { partitions, replicationFactor } = kafka.config
+  return {
+    topic: kafka.named(spec.name),
+    numPartitions: spec.key === null ? 1 : partitions,
+    replicationFactor,
+    configEntries: [
+      { name: 'cleanup.policy', value: spec.cleanup },
+      { name: 'min.insync.replicas', value: String(Math.max(1, replicationFactor - 1)) },
+      { name: 'unclean.leader.election.enable', value: 'false' },
+      { name: 'retention.ms', value: String(spec.retentionMs) },
+      // SQS bodies of up to 1 MiB may have to be dead-lettered whole.
+      ...(spec.schema === null ? [{ name: 'max.message.bytes', value: String(2 * 1024 * 1024) }] : []),
+    ],
+  }
+}
+
+async function checkPartitionCounts(kafka: KafkaClient, admin: Admin): Promise<void> {
+  const keyed = Object.values(topics).filter((spec) => spec.key !== null)
+  const found = await admin.fetchTopicMetadata({ topics: keyed.map((spec) => kafka.named(spec.name)) })
+  for (const { name, partitions } of found.topics) {
+    if (partitions.length !== kafka.config.partitions) {
+      throw new ChatError('config_invalid', `topic ${name} has ${partitions.length} partitions, KAFKA_PARTITIONS says ${kafka.config.partitions}`)
+    }
+  }
+}
+
+/**
+ * Asks for the offset ranges of topics. Questions that come while one is on its way share the next answer, so that
+ * any number of joins costs one request at a time; the answer is never older than the question.
+ */
+export class OffsetsAdmin {
+  readonly #kafka: KafkaClient
+  #admin: Admin | undefined
+  readonly #next = new Map<TopicName, Promise<readonly OffsetRange[]>>()
+  readonly #running = new Map<TopicName, Promise<unknown>>()
+
+  constructor(kafka: KafkaClient) {
+    this.#kafka = kafka
+  }
+
+  /** By partition number. @throws ChatError `unavailable` */
+  ranges(topic: TopicName): Promise<readonly OffsetRange[]> {
+    const waiting = this.#next.get(topic)
+    if (waiting) return waiting
+    const answer = this.#after(this.#running.get(topic), topic)
+    this.#next.set(topic, answer)
+    return answer
+  }
+
+  async range(topic: TopicName, partition: number): Promise<OffsetRange> {
+    const range = (await this.ranges(topic))[partition]
+    if (!range) throw new ChatError('unavailable', `${topic} has no partition ${partition}`)
+    return range
+  }
+
+  async close(): Promise<void> {
+    const admin = this.#admin
+    this.#admin = undefined
+    await admin?.disconnect()
+  }
+
+  async #connected(): Promise<Admin> {
+    if (this.#admin) return this.#admin
+    const admin = this.#kafka.kafkajs.admin({ retry: { retries: 1, initialRetryTime: 50, maxRetryTime: 200 } })
+    await admin.connect()
+    this.#admin = admin
+    return admin
+  }
+
+  async #after(running: Promise<unknown> | undefined, topic: TopicName): Promise<readonly OffsetRange[]> {
+    await running?.catch(() => {
+      // Its own askers were told.
+    })
+    this.#next.delete(topic)
+    const asked = this.#ask(topic)
+    this.#running.set(topic, asked)
+    return asked
+  }
+
+  async #ask(topic: TopicName): Promise<readonly OffsetRange[]> {
+    try {
+      const admin = await this.#connected()
+      const ranges: OffsetRange[] = []
+      for (const { partition, low, high } of await admin.fetchTopicOffsets(this.#kafka.named(topic))) {
+        ranges[partition] = { low: BigInt(low), high: BigInt(high) }
+      }
+      return ranges
+    } catch (err) {
+      // Its connections may be those of a broker that is gone: the next question begins with new ones.
+      await this.close()
+      throw new ChatError('unavailable', `offsets of ${topic}: ${(err as Error).message}`, { cause: err })
+    }
+  }
+}

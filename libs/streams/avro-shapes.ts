@@ -1,0 +1,213 @@
+import type { ClientMessageId, MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
+import type { DedupeBucket } from '#libs/domain/dedupe.ts'
+import type { OrderEvent, RoomCommand } from '#libs/domain/inputs.ts'
+import type { CloseReason, Entry, Participant, Role, RoomState } from '#libs/domain/room.ts'
+import { ChatError } from '#libs/domain/errors.ts'
+
+/**
+ * Between our types and the Avro records of schemas/*.avsc (unions wrapped: `{ 'orderchat.Branch': {…} }`). Decoding
+ * follows the writer's schema, so a branch of a newer writer arrives under a name that is not known here.
+ */
+type Wrapped = Readonly<Record<string, Readonly<Record<string, unknown>>>>
+
+const NAMESPACE = 'orderchat.'
+const wrap = (name: string, fields: object) => ({ [NAMESPACE + name]: fields })
+
+function unwrap(union: unknown): { name: string; fields: any } {
+  const [name, fields] = Object.entries(union as Wrapped)[0] ?? []
+  if (name === undefined) throw new ChatError('undecodable', 'an empty union')
+  return { name: name.startsWith(NAMESPACE) ? name.slice(NAMESPACE.length) : name, fields }
+}
+
+const optional = (branch: string, value: unknown) => (value === undefined || value === null ? null : { [branch]: value })
+const unwrapOptional = (union: unknown): any => (union === null ? undefined : Object.values(union as object)[0])
+
+const capitalized = (type: string) => type.charAt(0).toUpperCase() + type.slice(1)
+const uncapitalized = (name: string) => name.charAt(0).toLowerCase() + name.slice(1)
+
+// order-events
+
+export function orderEventToAvro(event: OrderEvent): object {
+  const { orderId, eventId, occurredAtMs, type, ...fields } = event
+  return { orderId, eventId, occurredAtMs, body: wrap(capitalized(type), fields) }
+}
+
+/** @throws ChatError `undecodable` for a type of a newer writer */
+export function orderEventFromAvro(value: unknown): OrderEvent {
+  const { body, ...envelope } = value as { body: unknown }
+  const { name, fields } = unwrap(body)
+  const type = uncapitalized(name)
+  if (type !== 'orderAccepted' && type !== 'riderAssigned' && type !== 'orderEnded') {
+    throw new ChatError('undecodable', `order event ${name} is not known to this version`)
+  }
+  return { ...envelope, ...fields, type } as OrderEvent
+}
+
+// chat-commands
+
+export function commandToAvro(command: RoomCommand): object {
+  const { roomId, commandId, senderId, type, ...fields } = command
+  return { roomId, commandId, senderId, body: wrap(capitalized(type), fields) }
+}
+
+/** @throws ChatError `undecodable` for a type of a newer writer */
+export function commandFromAvro(value: unknown): RoomCommand {
+  const { body, ...envelope } = value as { body: unknown }
+  const { name, fields } = unwrap(body)
+  if (name !== 'SendMessage') throw new ChatError('undecodable', `command ${name} is not known to this version`)
+  return { ...envelope, ...fields, type: 'sendMessage' } as RoomCommand
+}
+
+// room-events
+
+export type Decision = {
+  readonly roomId: RoomId
+  readonly commandId: string | undefined
+  readonly entries: readonly Entry[]
+}
+
+export function markerToAvro(ownerId: string, nonce: string): object {
+  return { body: wrap('OwnershipMarker', { ownerId, nonce }) }
+}
+
+export function decisionToAvro({ roomId, commandId, entries }: Decision): object {
+  return { body: wrap('Decision', { roomId, commandId: optional('string', commandId), entries: entries.map(entryToAvro) }) }
+}
+
+function entryToAvro(entry: Entry): object {
+  const { type, ...fields } = entry
+  if (entry.type === 'refused') return wrap('Refused', { code: entry.code, retryAfterMs: optional('long', entry.retryAfterMs) })
+  return wrap(capitalized(type), fields)
+}
+
+/** Undefined for a marker. Entries of unknown types keep their fields, `seq` among them. */
+export function decisionFromAvro(value: unknown): Decision | undefined {
+  const { name, fields } = unwrap((value as { body: unknown }).body)
+  if (name !== 'Decision') return undefined
+  return {
+    roomId: fields.roomId as RoomId,
+    commandId: unwrapOptional(fields.commandId) as string | undefined,
+    entries: (fields.entries as unknown[]).map(entryFromAvro),
+  }
+}
+
+function entryFromAvro(union: unknown): Entry {
+  const { name, fields } = unwrap(union)
+  if (name === 'Refused') {
+    const retryAfterMs = unwrapOptional(fields.retryAfterMs)
+    return { type: 'refused', code: fields.code, ...(retryAfterMs !== undefined && { retryAfterMs }) }
+  }
+  return { ...fields, type: uncapitalized(name) } as Entry
+}
+
+// room-state
+
+export type Checkpoint = {
+  /** Of the log: what is below is in the snapshots. */
+  readonly nextOffset: bigint
+  /** In force at `nextOffset`. */
+  readonly ownerEpoch: bigint
+  /** Input topic to the next offset there. */
+  readonly inputs: ReadonlyMap<string, bigint>
+}
+
+export type StateRecord =
+  | { readonly kind: 'room'; readonly room: Omit<RoomState, 'dedupe'>; readonly firstBucket: number; readonly bucketCount: number }
+  | { readonly kind: 'bucket'; readonly roomId: RoomId; readonly bucket: number; readonly content: DedupeBucket }
+  | { readonly kind: 'checkpoint'; readonly checkpoint: Checkpoint }
+  | { readonly kind: 'sentinel' }
+
+const participantsOf = (room: RoomState): Participant[] => [...room.participants].map(([userId, role]) => ({ userId, role }))
+
+export function roomToAvro(room: RoomState): object {
+  const { roomId, status, headSeq, messageCount, lastEventMs, riderWon, heldRider, heldClose, sendRate, dedupe } = room
+  return {
+    body: wrap('RoomSnapshot', {
+      roomId,
+      status,
+      headSeq,
+      messageCount,
+      lastEventMs,
+      participants: participantsOf(room),
+      riderWon: optional('orderchat.RiderWon', riderWon),
+      heldRider: optional('orderchat.HeldRider', heldRider),
+      heldClose: optional('orderchat.HeldClose', heldClose),
+      sendSecond: sendRate.second,
+      sendCounts: Object.fromEntries(sendRate.counts),
+      firstBucket: dedupe.firstBucket,
+      bucketCount: dedupe.buckets.length,
+    }),
+  }
+}
+
+export function bucketToAvro(roomId: RoomId, bucket: number, { oldestMs, newestMs, acks }: DedupeBucket): object {
+  const remembered = [...acks].map(([key, ack]) => {
+    const space = key.indexOf(' ')
+    return { senderId: key.slice(0, space), clientMessageId: key.slice(space + 1), ...ack }
+  })
+  return { body: wrap('DedupeBucket', { roomId, bucket, oldestMs, newestMs, acks: remembered }) }
+}
+
+export function checkpointToAvro({ nextOffset, ownerEpoch, inputs }: Checkpoint): object {
+  return {
+    body: wrap('Checkpoint', {
+      nextOffset: nextOffset.toString(),
+      ownerEpoch: ownerEpoch.toString(),
+      inputs: Object.fromEntries([...inputs].map(([topic, next]) => [topic, next.toString()])),
+    }),
+  }
+}
+
+export const sentinelToAvro = (nonce: string): object => ({ body: wrap('Sentinel', { nonce }) })
+
+export function stateRecordFromAvro(value: unknown): StateRecord {
+  const { name, fields } = unwrap((value as { body: unknown }).body)
+  switch (name) {
+    case 'RoomSnapshot':
+      return roomFromAvro(fields)
+    case 'DedupeBucket': {
+      const { roomId, bucket, oldestMs, newestMs } = fields
+      const acks: DedupeBucket['acks'] = new Map(
+        (fields.acks as ({ senderId: UserId; clientMessageId: ClientMessageId } & AckFields)[]).map(
+          ({ senderId, clientMessageId, ...ack }) => [`${senderId} ${clientMessageId}` as const, { ...ack }],
+        ),
+      )
+      return { kind: 'bucket', roomId, bucket, content: { oldestMs, newestMs, acks } }
+    }
+    case 'Checkpoint': {
+      const inputs = new Map(Object.entries(fields.inputs as Record<string, string>).map(([topic, next]) => [topic, BigInt(next)]))
+      return { kind: 'checkpoint', checkpoint: { nextOffset: BigInt(fields.nextOffset), ownerEpoch: BigInt(fields.ownerEpoch), inputs } }
+    }
+    case 'Sentinel':
+      return { kind: 'sentinel' }
+    default:
+      throw new ChatError('undecodable', `state record ${name} is not known to this version`)
+  }
+}
+
+type AckFields = { messageId: MessageId; seq: number; messageIndex: number; timestampMs: number }
+
+function roomFromAvro(fields: any): StateRecord {
+  const { roomId, status, headSeq, messageCount, lastEventMs, firstBucket, bucketCount } = fields
+  const copy = (union: unknown) => {
+    const value = unwrapOptional(union)
+    return value === undefined ? null : { ...value }
+  }
+  return {
+    kind: 'room',
+    firstBucket,
+    bucketCount,
+    room: {
+      roomId,
+      status,
+      headSeq,
+      messageCount,
+      lastEventMs,
+      participants: new Map((fields.participants as { userId: UserId; role: Role }[]).map((p) => [p.userId, p.role])),
+      riderWon: copy(fields.riderWon),
+      heldRider: copy(fields.heldRider),
+      heldClose: copy(fields.heldClose) as { reason: CloseReason; heldAtMs: number } | null,
+      sendRate: { second: fields.sendSecond, counts: new Map(Object.entries(fields.sendCounts as Record<string, number>)) as never },
+    },
+  }
+}

@@ -1,0 +1,433 @@
+import { ChatError, hasCode } from '#libs/domain/errors.ts'
+import type { Checkpoint } from './avro-shapes.ts'
+import { NO_EPOCH, ReaderRule, sourceOf } from './reader-rule.ts'
+import { type InRecord, type OutRecord, recordBytes } from './record.ts'
+import { BATCH_BYTES_MAX, headerNames } from './topics.ts'
+
+/** One partition of the fenced log. */
+export type FencedLog = {
+  /** A new appender: nothing that an earlier one left on its way shares its connection. */
+  openAppender(): Promise<LogAppender>
+  /**
+   * Reads the records of offsets `from` … `upTo`, in order.
+   * @throws ChatError `input_position_lost` where the log no longer holds `from`
+   */
+  read(from: bigint, upTo: bigint, onRecords: (records: readonly InRecord[]) => Promise<void>, signal: AbortSignal): Promise<void>
+}
+
+export type LogAppender = {
+  /**
+   * Appends all or nothing, durable on all in-sync replicas; returns the offset of the first record.
+   * @throws ChatError `append_unknown`: they may be in the log, now or later. The appender is of no use any more.
+   */
+  append(records: readonly OutRecord[]): Promise<bigint>
+  close(): Promise<void>
+}
+
+/** One partition of the compacted snapshot topic. */
+export type SnapshotLog = {
+  /** Fences every writer that was opened before, of any process. */
+  openWriter(): Promise<SnapshotWriter>
+  /** Reads what is committed from the start up to `upTo`; ends when an offset at or above it was seen. */
+  read(upTo: bigint, onRecords: (records: readonly InRecord[]) => Promise<void>, signal: AbortSignal): Promise<void>
+}
+
+export type SnapshotWriter = {
+  /**
+   * Commits all records in one transaction; returns the offset of the first.
+   * @throws any failure means: fenced, or unknown. The writer is of no use any more.
+   */
+  commit(records: readonly OutRecord[]): Promise<bigint>
+  close(): Promise<void>
+}
+
+export type InputRecord = InRecord & { readonly topic: string }
+
+export type TaskInputs = {
+  /**
+   * Delivers each input's records, contiguous from its position (0 where none is given).
+   * @throws ChatError `input_position_lost` where a topic no longer holds its position
+   */
+  open(positions: ReadonlyMap<string, bigint>, sink: (topic: string, records: readonly InRecord[]) => void): Promise<void>
+  /** Backpressure: while held nothing more is delivered. */
+  hold(on: boolean): void
+  close(): void
+}
+
+/** What a task decides, apart from how its records become durable. One for each takeover: it begins with nothing. */
+export type Processor<Prepared> = {
+  /** Makes sure that `restore` or `replay` of these records can decode at once. */
+  learn(records: readonly InRecord[]): Promise<void>
+  /** Takes one snapshot record, in offset order; returns the checkpoint, if it is that. */
+  restore(record: InRecord): Checkpoint | undefined
+  /** Every snapshot record was given. @throws ChatError `ownership_lost` if some are missing */
+  restored(): void
+  /** Folds a valid record of the log; what it changes is dirty. */
+  replay(record: InRecord): void
+  /** Decodes inputs; dead-letters, durably, what cannot be. May fail as a whole: it is called again. */
+  prepare(records: readonly InputRecord[]): Promise<readonly Prepared[]>
+  /** One input, one output record; changes the state as if that were durable. */
+  process(input: Prepared, nowMs: number): OutRecord
+  marker(ownerId: string, nonce: string): OutRecord
+  sentinel(nonce: string): OutRecord
+  /** Everything dirty, which is then clean, and the checkpoint. */
+  snapshot(checkpoint: Checkpoint, nowMs: number): readonly OutRecord[]
+  isDirty(): boolean
+}
+
+export type TaskClock = {
+  nowMs(): number
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+}
+
+export type TaskOptions<Prepared> = {
+  readonly ownerId: string
+  readonly log: FencedLog
+  readonly snapshots: SnapshotLog
+  readonly inputs: TaskInputs
+  /** In the order in which they are drained. */
+  readonly inputTopics: readonly string[]
+  readonly createProcessor: () => Processor<Prepared>
+  readonly clock: TaskClock
+  readonly newNonce: () => string
+  readonly retryDelayMs: (attempt: number) => number
+  /**
+   * Asked before a partition is taken over *again*: rejects where this process cannot prove that it is still the one to
+   * do so. Otherwise a zombie that wakes up would take it from its new owner.
+   */
+  readonly confirmAssigned: (acknowledged: ReadonlyMap<string, bigint>) => Promise<void>
+  readonly limits?: Partial<TaskLimits>
+  readonly observer?: Partial<TaskObserver>
+}
+
+export type TaskLimits = {
+  readonly snapshotEveryMs: number
+  /** So that a reader without an epoch always finds a marker near. */
+  readonly remarkEveryMs: number
+  /** Inputs per append. */
+  readonly batchInputsMax: number
+  /** Queued inputs at which delivery is held, and at which it goes on. */
+  readonly queueHighMark: number
+  readonly queueLowMark: number
+}
+
+export const defaultTaskLimits: TaskLimits = {
+  snapshotEveryMs: 5_000,
+  remarkEveryMs: 3_600_000,
+  batchInputsMax: 500,
+  queueHighMark: 2_000,
+  queueLowMark: 500,
+}
+
+export type TaskObserver = {
+  takenOver(epoch: bigint, tookMs: number): void
+  appended(inputs: number, bytes: number, tookMs: number): void
+  snapshotted(records: number, tookMs: number): void
+  lost(err: unknown, delayMs: number): void
+}
+
+/** Errors that another takeover would only meet again: an operator has to look. */
+const isFatal = (err: unknown): boolean =>
+  !(err instanceof ChatError) || hasCode(err, 'log_corrupt') || hasCode(err, 'input_position_lost') || hasCode(err, 'config_invalid')
+
+/**
+ * The owner of one partition of the fenced log: takes it over, then turns each input into exactly one output record,
+ * in order, exactly once. See docs/architecture.md; the steps have the names of the checked model.
+ *
+ * It trusts nothing but acknowledged appends whose base offset is the one after its last. On any doubt it throws all it
+ * knows away and takes the partition over again, for as long as it is not stopped.
+ */
+export class FencedTask<Prepared> {
+  readonly #options: TaskOptions<Prepared>
+  readonly #limits: TaskLimits
+  readonly #stopping = new AbortController()
+  #running: Promise<void> | undefined
+  #tenure: Tenure<Prepared> | undefined
+
+  constructor(options: TaskOptions<Prepared>) {
+    this.#options = options
+    this.#limits = { ...defaultTaskLimits, ...options.limits }
+  }
+
+  /** Settles when the task is stopped; rejects with the error that a new takeover cannot mend. */
+  run(): Promise<void> {
+    this.#running ??= this.#run()
+    return this.#running
+  }
+
+  /** Finishes what is in flight, snapshots, and lets go. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new ChatError('shutting_down'))
+    this.#tenure?.wake()
+    await this.#running?.catch(() => {
+      // Whoever runs the task was told.
+    })
+  }
+
+  /** The next offset of each input whose effect is durable; undefined before the first takeover has ended. */
+  get positions(): ReadonlyMap<string, bigint> | undefined {
+    return this.#tenure?.acknowledged
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      const tenure = new Tenure(this.#options, this.#limits, signal)
+      try {
+        if (attempt > 0) await this.#options.confirmAssigned(this.#tenure?.acknowledged ?? new Map())
+        await tenure.takeOver()
+        this.#tenure = tenure
+        attempt = 0
+        await tenure.work()
+      } catch (err) {
+        if (signal.aborted) return
+        if (isFatal(err)) throw err
+        const delayMs = this.#options.retryDelayMs(attempt)
+        this.#options.observer?.lost?.(err, delayMs)
+        await tenure.release()
+        await this.#options.clock.sleep(delayMs, signal).catch(() => {
+          // Stopped meanwhile: the loop ends.
+        })
+      } finally {
+        await tenure.release()
+      }
+    }
+  }
+}
+
+/** One takeover and what follows it, until the first doubt. */
+class Tenure<Prepared> {
+  readonly #options: TaskOptions<Prepared>
+  readonly #limits: TaskLimits
+  readonly #signal: AbortSignal
+  readonly #processor: Processor<Prepared>
+  readonly #queues: Map<string, InputRecord[]>
+  /** Next offset of each input that is acknowledged as an effect in the log. */
+  readonly #acknowledged = new Map<string, bigint>()
+  #appender: LogAppender | undefined
+  #writer: SnapshotWriter | undefined
+  #epoch = NO_EPOCH
+  /** Offset of the last acknowledged append. */
+  #last = -1n
+  #markedMs = 0
+  #snapshottedMs = 0
+  /** Log offset up to which the last checkpoint stands. */
+  #checkpointed = -1n
+  #snapshotInFlight: Promise<void> | undefined
+  #failure: unknown
+  #queued = 0
+  #held = false
+  #wake: (() => void) | undefined
+
+  constructor(options: TaskOptions<Prepared>, limits: TaskLimits, signal: AbortSignal) {
+    this.#options = options
+    this.#limits = limits
+    this.#signal = signal
+    this.#processor = options.createProcessor()
+    this.#queues = new Map(options.inputTopics.map((topic) => [topic, []]))
+  }
+
+  get acknowledged(): ReadonlyMap<string, bigint> {
+    return this.#acknowledged
+  }
+
+  wake(): void {
+    this.#wake?.()
+  }
+
+  async takeOver(): Promise<void> {
+    const { log, snapshots, ownerId, newNonce, clock, inputs, observer } = this.#options
+    const startedMs = clock.nowMs()
+    // open: whoever snapshotted before is fenced, before the marker says that we decide.
+    this.#writer = await snapshots.openWriter()
+    this.#appender = await log.openAppender()
+    // marked: the marker's offset is our epoch.
+    this.#epoch = await this.#appender.append([this.#processor.marker(ownerId, newNonce())])
+    this.#last = this.#epoch
+    this.#markedMs = clock.nowMs()
+    // ready: only after the marker is acknowledged. No snapshot of an earlier owner can come behind this.
+    const sentinelOffset = await this.#writer.commit([this.#processor.sentinel(newNonce())])
+    await this.#restore(sentinelOffset)
+    this.#snapshottedMs = clock.nowMs()
+    await inputs.open(this.#acknowledged, (topic, records) => this.#enqueue(topic, records))
+    observer?.takenOver?.(this.#epoch, clock.nowMs() - startedMs)
+  }
+
+  async #restore(sentinelOffset: bigint): Promise<void> {
+    const { log, snapshots } = this.#options
+    const processor = this.#processor
+    let checkpoint: Checkpoint | undefined
+    await snapshots.read(
+      sentinelOffset,
+      async (records) => {
+        await processor.learn(records)
+        for (const record of records) checkpoint = processor.restore(record) ?? checkpoint
+      },
+      this.#signal,
+    )
+    processor.restored()
+    const from = checkpoint?.nextOffset ?? 0n
+    if (from > this.#epoch) throw new ChatError('ownership_lost', `a checkpoint at ${from} is above our marker ${this.#epoch}`)
+    for (const [topic, next] of checkpoint?.inputs ?? []) this.#acknowledged.set(topic, next)
+    const lastSources = new Map([...this.#acknowledged].map(([topic, next]) => [topic, next - 1n]))
+    const rule = new ReaderRule(checkpoint?.ownerEpoch ?? NO_EPOCH, lastSources)
+    await log.read(
+      from,
+      this.#epoch,
+      async (records) => {
+        await processor.learn(records)
+        for (const record of records) {
+          if (rule.judge(record.offset, record.headers) !== 'valid') continue
+          processor.replay(record)
+          const source = sourceOf(record.headers)
+          if (source) this.#acknowledged.set(source.topic, source.offset + 1n)
+        }
+      },
+      this.#signal,
+    )
+    this.#checkpointed = from - 1n
+  }
+
+  async work(): Promise<void> {
+    while (!this.#signal.aborted) {
+      if (this.#failure !== undefined) throw this.#failure
+      if (this.#queued > 0) await this.#appendBatch()
+      if (this.#due(this.#markedMs, this.#limits.remarkEveryMs)) await this.#remark()
+      this.#snapshotIfDue()
+      if (this.#queued === 0 && this.#failure === undefined) await this.#idle()
+    }
+    await this.#snapshotInFlight
+    // So that the next owner has little to replay.
+    if (this.#failure === undefined && this.#hasNews()) await this.#snapshot()
+  }
+
+  /** Lets go of everything; failures to do so change nothing. */
+  async release(): Promise<void> {
+    this.#options.inputs.close()
+    const [appender, writer] = [this.#appender, this.#writer]
+    this.#appender = undefined
+    this.#writer = undefined
+    await Promise.allSettled([appender?.close(), writer?.close()])
+  }
+
+  #enqueue(topic: string, records: readonly InRecord[]): void {
+    const queue = this.#queues.get(topic)!
+    for (const record of records) queue.push({ ...record, topic })
+    this.#queued += records.length
+    this.#holdIfFull()
+    this.wake()
+  }
+
+  #holdIfFull(): void {
+    const full = this.#held ? this.#queued > this.#limits.queueLowMark : this.#queued >= this.#limits.queueHighMark
+    if (full === this.#held) return
+    this.#held = full
+    this.#options.inputs.hold(full)
+  }
+
+  async #appendBatch(): Promise<void> {
+    const { clock, observer } = this.#options
+    const inputs = this.#peek()
+    const prepared = await this.#processor.prepare(inputs)
+    const nowMs = clock.nowMs()
+    const records: OutRecord[] = []
+    let bytes = 0
+    // One output record is far below half a batch, so the sum stays below a whole one.
+    for (let i = 0; i < prepared.length && bytes < BATCH_BYTES_MAX / 2; i++) {
+      const record = this.#addressed(this.#processor.process(prepared[i]!, nowMs), inputs[i]!)
+      bytes += recordBytes(record)
+      records.push(record)
+    }
+    await this.#append(records)
+    this.#acknowledge(inputs.slice(0, records.length))
+    observer?.appended?.(records.length, bytes, clock.nowMs() - nowMs)
+  }
+
+  #acknowledge(inputs: readonly InputRecord[]): void {
+    for (const [topic, queue] of this.#queues) {
+      const done = inputs.filter((input) => input.topic === topic)
+      if (done.length === 0) continue
+      queue.splice(0, done.length)
+      this.#acknowledged.set(topic, done.at(-1)!.offset + 1n)
+    }
+    this.#queued -= inputs.length
+    this.#holdIfFull()
+  }
+
+  #peek(): InputRecord[] {
+    const inputs: InputRecord[] = []
+    for (const topic of this.#options.inputTopics) {
+      inputs.push(...this.#queues.get(topic)!.slice(0, this.#limits.batchInputsMax - inputs.length))
+    }
+    return inputs
+  }
+
+  #addressed(record: OutRecord, { topic, offset }: InputRecord): OutRecord {
+    const headers = { ...record.headers, [headerNames.ownerEpoch]: this.#epoch.toString(), [headerNames.source]: `${topic}:${offset}` }
+    return { ...record, headers }
+  }
+
+  /** The owner is the only writer, so every append must land right behind the last one. */
+  async #append(records: readonly OutRecord[]): Promise<bigint> {
+    const base = await this.#appender!.append(records)
+    if (base <= this.#last) throw new ChatError('log_corrupt', `an append landed at ${base}, but ${this.#last} was acknowledged: the log lost records`)
+    if (base !== this.#last + 1n) throw new ChatError('ownership_lost', `an append landed at ${base}, not at ${this.#last + 1n}: somebody else writes`)
+    this.#last = base + BigInt(records.length) - 1n
+    return base
+  }
+
+  async #remark(): Promise<void> {
+    const { ownerId, newNonce, clock } = this.#options
+    this.#epoch = await this.#append([this.#processor.marker(ownerId, newNonce())])
+    this.#markedMs = clock.nowMs()
+  }
+
+  #due(sinceMs: number, everyMs: number): boolean {
+    return this.#options.clock.nowMs() - sinceMs >= everyMs
+  }
+
+  #hasNews(): boolean {
+    return this.#last > this.#checkpointed || this.#processor.isDirty()
+  }
+
+  #snapshotIfDue(): void {
+    if (this.#snapshotInFlight || !this.#due(this.#snapshottedMs, this.#limits.snapshotEveryMs) || !this.#hasNews()) return
+    this.#snapshotInFlight = this.#snapshot()
+      .catch((err: unknown) => {
+        this.#failure = err
+        this.wake()
+      })
+      .finally(() => {
+        this.#snapshotInFlight = undefined
+        this.wake()
+      })
+  }
+
+  /** Takes the state as it is now, which is called between appends alone: all of it is acknowledged. */
+  async #snapshot(): Promise<void> {
+    const { clock, observer } = this.#options
+    const nowMs = clock.nowMs()
+    const nextOffset = this.#last + 1n
+    const records = this.#processor.snapshot({ nextOffset, ownerEpoch: this.#epoch, inputs: new Map(this.#acknowledged) }, nowMs)
+    this.#snapshottedMs = nowMs
+    this.#checkpointed = this.#last
+    try {
+      await this.#writer!.commit(records)
+    } catch (err) {
+      throw err instanceof ChatError ? err : new ChatError('ownership_lost', `a snapshot failed: ${(err as Error).message}`, { cause: err })
+    }
+    observer?.snapshotted?.(records.length, clock.nowMs() - nowMs)
+  }
+
+  async #idle(): Promise<void> {
+    const { clock } = this.#options
+    const remarkInMs = this.#limits.remarkEveryMs - (clock.nowMs() - this.#markedMs)
+    const snapshotInMs = this.#hasNews() && !this.#snapshotInFlight ? this.#limits.snapshotEveryMs - (clock.nowMs() - this.#snapshottedMs) : remarkInMs
+    const woken = new AbortController()
+    this.#wake = () => woken.abort()
+    await clock.sleep(Math.max(1, Math.min(remarkInMs, snapshotInMs)), woken.signal).catch(() => {
+      // Woken: there is something to do.
+    })
+    this.#wake = undefined
+  }
+}
