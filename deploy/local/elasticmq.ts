@@ -53,7 +53,7 @@ export function elasticMqSpec(config: StackConfig, tools: Tools): ProcessSpec {
   const dir = path.join(config.dataDir, 'elasticmq')
   mkdirSync(dir, { recursive: true })
   const file = path.join(dir, 'elasticmq.conf')
-  const address = { bindHost: HOST, host: HOST, port: config.sqsPort, database: path.join(dir, 'messages') }
+  const address = { bindHost: HOST, host: '*', port: config.sqsPort, database: path.join(dir, 'messages') }
   writeFileSync(file, elasticMqConfig(address))
   return {
     name: 'elasticmq',

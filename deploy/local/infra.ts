@@ -6,7 +6,7 @@ import { elasticMqSpec } from './elasticmq.ts'
 import { kafkaSpec, prepareKafka } from './kafka.ts'
 import { readRecords, removeRecord, stopRecorded } from './pids.ts'
 import { type PortUse, requireFreePorts } from './ports.ts'
-import { type PostgresCluster, postgresCluster, postgresSpec, preparePostgres, setUpPostgres } from './postgres.ts'
+import { fallbackDir, type PostgresCluster, postgresCluster, postgresSpec, preparePostgres, setUpPostgres } from './postgres.ts'
 import { LocalProcess, type ProcessSpec } from './process.ts'
 import { redisSpec } from './redis.ts'
 import { registrySpec } from './registry.ts'
@@ -69,10 +69,10 @@ export class LocalInfra {
   }
 
   /** Starts one server, the first time or again, and waits until it is ready. */
-  async startServer(name: string): Promise<LocalProcess> {
+  async startServer(name: string, { progress }: Pick<Machine, 'progress'> = this.#machine): Promise<LocalProcess> {
     const { config } = this
     const tools = this.#tools
-    return this.#machine.progress.step(name, async () => {
+    return progress.step(name, async () => {
       const node = config.kafka.find(({ id }) => name === `kafka-${id}`)
       if (node) await prepareKafka(config, node, tools)
       if (name === 'postgres') await preparePostgres(this.#cluster, tools)
@@ -113,11 +113,27 @@ export class LocalInfra {
     for (const process of this.#running.values()) process.kill()
   }
 
-  /** Deletes the data. Only for a stopped stack. */
-  deleteData(): void {
-    rmSync(this.#cluster.dir, { recursive: true, force: true })
-    rmSync(this.config.dataDir, { recursive: true, force: true })
+  async killServer(name: string): Promise<void> {
+    const process = this.#running.get(name)
+    process?.kill()
+    await process?.exited
   }
+
+  /** Names of all servers that this stack has, running or not. */
+  get names(): string[] {
+    return [...this.config.kafka.map(({ id }) => `kafka-${id}`), 'registry', 'postgres', 'elasticmq', 'redis']
+  }
+
+  /** Ends the stack at once and deletes its data. */
+  async discard(): Promise<void> {
+    await Promise.all([...this.#running.values()].map((process) => process.discard()))
+    for (const dir of dataDirs(this.config)) rmSync(dir, { recursive: true, force: true })
+  }
+}
+
+/** Every folder that holds data of this stack. */
+export function dataDirs(config: StackConfig): string[] {
+  return [config.dataDir, fallbackDir(config)]
 }
 
 /** A run that was killed could not clean up; the next one does it first. */

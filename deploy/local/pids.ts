@@ -6,7 +6,16 @@ import path from 'node:path'
  * A process that was started here. A pid alone proves nothing, since pids are reused:
  * only a process with this pid *and* this start time is ours to stop.
  */
-export type ProcessRecord = { name: string; pid: number; startedAt: string; stopSignal: NodeJS.Signals }
+export type ProcessRecord = {
+  name: string
+  pid: number
+  startedAt: string
+  stopSignal: NodeJS.Signals
+  /** Ends the process at once, when its data is to be thrown away. */
+  discardSignal: NodeJS.Signals
+  /** The pid of the process that started it. */
+  owner: number
+}
 
 /** The start time of a live process in its system's own notation; undefined if there is none. */
 export function startTimeOf(pid: number): string | undefined {
@@ -56,8 +65,8 @@ export function readRecords(runDir: string): ProcessRecord[] {
 const SIGKILL_WAIT_MS = 5_000
 
 /** Asks the process to stop, then makes it. Does nothing to a process that is not ours. */
-export async function stopRecorded(record: ProcessRecord, deadlineMs: number): Promise<void> {
-  signalIfOurs(record, record.stopSignal)
+export async function stopRecorded(record: ProcessRecord, deadlineMs: number, signal = record.stopSignal): Promise<void> {
+  signalIfOurs(record, signal)
   if (await goneWithin(record, deadlineMs)) return
   signalIfOurs(record, 'SIGKILL')
   await goneWithin(record, SIGKILL_WAIT_MS)

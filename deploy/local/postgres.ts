@@ -27,8 +27,13 @@ export async function postgresCluster(config: StackConfig, tools: Tools): Promis
   mkdirSync(config.dataDir, { recursive: true })
   const enter = await run('/bin/sh', ['-c', 'cd "$1"', 'sh', config.dataDir], { cwd: '/', ...user })
   if (enter.ok) return { dir, user }
+  return { dir: path.join(fallbackDir(config), 'postgres'), user }
+}
+
+/** Where a cluster goes that cannot be with the rest. Nothing else is ever put there. */
+export function fallbackDir(config: Pick<StackConfig, 'dataDir'>): string {
   const id = createHash('sha256').update(config.dataDir).digest('hex').slice(0, 12)
-  return { dir: `/var/tmp/order-chat-${id}/postgres`, user }
+  return `/var/tmp/order-chat-${id}`
 }
 
 /** Makes the cluster if it is not there. Half-made ones are never used: the folder appears by a rename. */
@@ -71,6 +76,8 @@ export function postgresSpec(cluster: PostgresCluster, config: StackConfig, tool
     ...(cluster.user && { user: cluster.user }),
     // SIGINT is the fast shutdown; SIGTERM would wait for every client to leave.
     stopSignal: 'SIGINT',
+    // Killed, it would leave its System V segment behind; this is its quickest own way.
+    discardSignal: 'SIGQUIT',
     stopDeadlineMs: 15_000,
     ready: () => isAccepting(config.postgresPort, tools),
     readyDeadlineMs: 60_000,

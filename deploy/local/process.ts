@@ -16,6 +16,8 @@ export type ProcessSpec = {
   /** Another user to run as; only root can ask for it. */
   user?: { uid: number; gid: number }
   stopSignal: NodeJS.Signals
+  /** For data that is thrown away; SIGKILL unless it would leave something behind. */
+  discardSignal?: NodeJS.Signals
   stopDeadlineMs: number
   /** True once the server does its work, not merely once its port is open. */
   ready: () => Promise<boolean>
@@ -68,12 +70,13 @@ export class LocalProcess {
         ...(spec.argv0 !== undefined && { argv0: spec.argv0 }),
         ...spec.user,
       })
-      const process = new LocalProcess(spec, logFile, child, dirs.runDir)
+      const started = new LocalProcess(spec, logFile, child, dirs.runDir)
       if (child.pid !== undefined) {
+        const { name, stopSignal, discardSignal = 'SIGKILL' } = spec
         const startedAt = startTimeOf(child.pid) ?? ''
-        writeRecord(dirs.runDir, { name: spec.name, pid: child.pid, startedAt, stopSignal: spec.stopSignal })
+        writeRecord(dirs.runDir, { name, pid: child.pid, startedAt, stopSignal, discardSignal, owner: process.pid })
       }
-      return process
+      return started
     } finally {
       closeSync(log)
     }
@@ -114,6 +117,13 @@ export class LocalProcess {
   /** SIGKILL: for a second Ctrl-C, and for tests of crashes. */
   kill(): void {
     if (this.#running) this.#child.kill('SIGKILL')
+  }
+
+  /** Ends it as fast as its kind allows, and leaves its data in whatever state. */
+  async discard(): Promise<void> {
+    if (!this.#running) return
+    this.#child.kill(this.#spec.discardSignal ?? 'SIGKILL')
+    await this.exited
   }
 
   logTail(): string {

@@ -35,3 +35,9 @@ export function lineProgress(write: (line: string) => void): Progress {
     },
   }
 }
+
+/** For work that nobody waits at. */
+export const quietProgress: Progress = {
+  say: () => {},
+  step: (_what, work) => work(() => {}),
+}

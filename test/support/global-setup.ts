@@ -1,0 +1,42 @@
+import type { TestProject } from 'vitest/node'
+import { docker } from '../../deploy/local/docker.ts'
+import { lineProgress } from '../../deploy/local/progress.ts'
+import type { Machine } from '../../deploy/local/tools.ts'
+import { startDockerStack } from './stack-docker.ts'
+import { StackHost, type StackHostAddress } from './stack-host.ts'
+import { startLocalStack } from './stack-local.ts'
+import type { StackProvider } from './stack-provider.ts'
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    stackHost: StackHostAddress
+    stackBrokers: number
+  }
+}
+
+/** Each vitest project loads this file for itself; the host they share hangs here. */
+const shared = globalThis as { orderChatStackHost?: { host: Promise<StackHost>; users: number } }
+
+/**
+ * Runs once for each project that has tests in this run. The first project's stack starts right
+ * away, so that no test's time limit has to cover a start; a later project's starts when its
+ * first test asks, after the former one has ended.
+ */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const machine: Machine = { env: process.env, progress: lineProgress((line) => console.log(`stack: ${line}`)) }
+  const entry = (shared.orderChatStackHost ??= { host: StackHost.listen((brokers) => startStack(brokers, machine)), users: 0 })
+  const isFirst = entry.users++ === 0
+  const host = await entry.host
+  project.provide('stackHost', host.address)
+  if (isFirst) await host.ensure(project.config.provide.stackBrokers ?? 1)
+  return async () => {
+    if (--entry.users > 0) return
+    delete shared.orderChatStackHost
+    await host.close()
+  }
+}
+
+async function startStack(brokers: number, machine: Machine): Promise<StackProvider> {
+  if (await docker.isChosen(machine)) return startDockerStack(brokers, machine)
+  return startLocalStack(brokers, machine)
+}
