@@ -108,7 +108,7 @@ function decideSend(
   }
   // Before any other rule: what was accepted once stays accepted, also for who has left and in a room that has closed.
   const ack = rememberedAck(state.dedupe, senderId, clientMessageId)
-  if (ack) return [{ type: 'repeated', clientMessageId, ...ack }]
+  if (ack) return [{ type: 'repeated', clientMessageId, ack }]
   if (state.status === 'closed') return [{ type: 'refused', code: 'room_read_only' }]
   if (!state.participants.has(senderId)) return [{ type: 'refused', code: 'not_a_participant' }]
   const chars = codePoints(content, limits.contentCharsMax)

@@ -43,7 +43,7 @@ export type Reply =
       readonly retryAfterMs?: number
     }
   /** The same clientMessageId again: the original ack. */
-  | ({ readonly type: 'repeated'; readonly clientMessageId: ClientMessageId } & OriginalAck)
+  | { readonly type: 'repeated'; readonly clientMessageId: ClientMessageId; readonly ack: OriginalAck }
   /** An input that changes nothing; `reason` is for people who read the topic. */
   | { readonly type: 'ignored'; readonly reason: string }
 
@@ -99,12 +99,5 @@ export function newRoom(roomId: RoomId): RoomState {
   }
 }
 
-const durable = new Set<string>([
-  'roomOpened',
-  'participantAdded',
-  'participantRemoved',
-  'messageSent',
-  'roomClosed',
-] satisfies RoomEvent['type'][])
-
-export const isRoomEvent = (entry: { readonly type: string }): entry is RoomEvent => durable.has(entry.type)
+/** What has a `seq` is durable, of whatever type: one that a newer writer knows alone keeps its place too. */
+export const isRoomEvent = (entry: Entry): entry is RoomEvent => 'seq' in entry

@@ -140,6 +140,9 @@ async function disconnect(kafka: KafkaClient, producer: Producer): Promise<void>
   await producer.disconnect().catch((err: unknown) => kafka.logger.debug({ err }, 'disconnecting a producer'))
 }
 
+/** Fetched batches that may wait to be handled; then the next ones wait at the broker, not in our memory. */
+const READ_BATCHES_MAX = 8
+
 type ReadOptions = {
   readonly topic: TopicName
   readonly partition: number
@@ -157,15 +160,15 @@ async function readUntil(reader: PositionedConsumer, { topic, partition, from, u
   signal.addEventListener('abort', onAbort, { once: true })
   const stalled = setTimeout(() => reject(new ChatError('unavailable', `reading ${topic}[${partition}] from ${from} to ${upTo} has stalled`)), READ_STALL_MS)
   let handled = Promise.resolve()
+  let waiting = 0
   reader.open(topic, partition, from, (records) => {
     stalled.refresh()
-    // One batch at a time: the next one waits at the broker, not in our memory.
-    reader.hold(topic, partition, 'handling', true)
+    if (++waiting >= READ_BATCHES_MAX) reader.hold(topic, partition, 'handling', true)
     handled = handled
       .then(() => onRecords(records.filter((r) => r.offset <= upTo)))
       .then(() => {
+        if (--waiting === 0) reader.hold(topic, partition, 'handling', false)
         if (records.at(-1)!.offset >= upTo) resolve()
-        else reader.hold(topic, partition, 'handling', false)
       })
       .catch(reject)
   })

@@ -16,7 +16,10 @@ export async function runMain(start: () => Promise<RunningService & { logger: Lo
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => asked.resolve(signal))
   let service: Awaited<ReturnType<typeof start>>
   try {
-    service = await start()
+    const started = await Promise.race([start(), asked.promise])
+    // Asked to stop while it still waited for what it needs: there is nothing yet that would have to end in order.
+    if (typeof started === 'string') process.exit(0)
+    service = started
   } catch (err) {
     // There may be no logger yet.
     process.stderr.write(`${err instanceof ChatError ? `${err.code}: ${err.message}` : ((err as Error)?.stack ?? err)}\n`)

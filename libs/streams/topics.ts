@@ -41,6 +41,8 @@ export const headerNames = {
   traceparent: 'traceparent',
   /** Where the answer to a command is awaited: the edge process's id. Copied from command to decision. */
   replyTo: 'reply-to',
+  /** Of a command: also in its value, but this one can be read when the value cannot. */
+  commandId: 'command-id',
   /** Dead letters: code of the error catalogue, and the reason in words. */
   errorCode: 'error-code',
   errorReason: 'error-reason',

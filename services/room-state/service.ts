@@ -1,0 +1,195 @@
+import { AvroCodecs, type AvroCodec } from '#libs/kafka/avro.ts'
+import { coPartitionedAssigner } from '#libs/kafka/assigner.ts'
+import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
+import { createKafkaClient, type KafkaClient } from '#libs/kafka/client.ts'
+import { kafkaFencedLog, kafkaSnapshotLog, kafkaTaskInputs } from '#libs/kafka/fenced-log.ts'
+import { PositionedConsumer } from '#libs/kafka/positioned-consumer.ts'
+import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
+import { ChatError } from '#libs/domain/errors.ts'
+import { newId, systemClock } from '#libs/runtime/clock.ts'
+import { createLogger, type Logger } from '#libs/runtime/logger.ts'
+import { startHealthServer } from '#libs/runtime/metrics.ts'
+import { Releasers } from '#libs/runtime/releasers.ts'
+import { retryDelayMs, withRetry } from '#libs/runtime/retry.ts'
+import { FencedTask } from '#libs/streams/fenced-task.ts'
+import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
+import { headerNames, inputTopics, topics } from '#libs/streams/topics.ts'
+import type { RoomStateConfig } from './config.ts'
+import { prepareInputs } from './core/prepare.ts'
+import { type PreparedInput, RoomProcessor } from './core/room-processor.ts'
+import { createRoomStateMetrics, type RoomStateMetrics } from './metrics.ts'
+
+type RoomTask = FencedTask<PreparedInput>
+type Codecs = Record<'orderEvents' | 'chatCommands' | 'roomEvents' | 'roomState', AvroCodec>
+
+type Parts = {
+  readonly config: RoomStateConfig
+  readonly kafka: KafkaClient
+  readonly codecs: Codecs
+  readonly consumer: PositionedConsumer
+  readonly reader: PositionedConsumer
+  readonly offsets: OffsetsAdmin
+  readonly deadLetters: BatchingProducer
+  readonly metrics: RoomStateMetrics
+  readonly logger: Logger
+}
+
+/** One task per assigned partition: order events and commands in, decided room events out. */
+export async function startRoomState(config: RoomStateConfig) {
+  const { service } = config
+  const logger = createLogger('room-state', service.instanceId, service.logLevel)
+  const metrics = createRoomStateMetrics()
+  const releasers = new Releasers()
+  const failed = Promise.withResolvers<never>()
+  const stopping = new AbortController()
+  let ready = false
+  const health = await startHealthServer({ host: service.metricsHost, port: service.metricsPort, registry: metrics.registry, isReady: () => ready })
+  releasers.add(() => health.close())
+
+  const kafka = createKafkaClient(config.kafka, service.instanceId, logger)
+  const codecs = await withRetry(() => loadCodecs(config, kafka), { clock: systemClock, signal: stopping.signal, onFailure: (err, _, delayMs) => logger.warn({ err, delayMs }, 'no schemas yet') })
+  const offsets = new OffsetsAdmin(kafka)
+  releasers.add(() => offsets.close())
+  const deadLetters = new BatchingProducer(kafka)
+  releasers.add(() => deadLetters.close())
+  const onCrash = (err: Error) => failed.reject(err)
+  const onPositionLost = (topic: string, partition: number, position: bigint, got: bigint) =>
+    failed.reject(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${position}, got ${got}`))
+  const reader = new PositionedConsumer(kafka, { topics: [topics.roomEvents.name, topics.roomState.name], onCrash, onPositionLost })
+  releasers.add(() => reader.close())
+  const tasks = new PartitionTasks<RoomTask>({ create: (partition) => createTask(parts, partition), onFailure: (err) => failed.reject(err) })
+  const consumer = new PositionedConsumer(kafka, {
+    topics: inputTopics,
+    group: { id: 'room-state', assigner: coPartitionedAssigner(config.kafka.partitions, () => tasks.partitions()) },
+    onAssigned: (assigned) => {
+      const partitions = assigned.get(topics.chatCommands.name) ?? []
+      logger.info({ partitions }, 'partitions are assigned')
+      tasks.assign(partitions)
+      metrics.partitions.set(partitions.length)
+      ready = true
+    },
+    onCrash,
+    onPositionLost,
+  })
+  const parts: Parts = { config, kafka, codecs, consumer, reader, offsets, deadLetters, metrics, logger }
+  // In reverse: the tasks finish and snapshot first, then the group learns that their partitions are free.
+  releasers.add(() => consumer.close())
+  releasers.add(() => tasks.stopAll())
+
+  await reader.start()
+  await consumer.start()
+  const commits = setInterval(() => commitPositions(parts, tasks), config.commitEveryMs)
+  releasers.add(() => clearInterval(commits))
+  logger.info({ metricsPort: health.port }, 'started')
+  return {
+    logger,
+    stopTimeoutMs: service.stopTimeoutMs,
+    metricsPort: health.port,
+    finished: failed.promise,
+    close: async () => {
+      stopping.abort()
+      ready = false
+      await releasers.releaseAll()
+    },
+  }
+}
+
+async function loadCodecs(config: RoomStateConfig, kafka: KafkaClient): Promise<Codecs> {
+  const registry = new AvroCodecs(config.registry, kafka)
+  const [orderEvents, chatCommands, roomEvents, roomState] = await Promise.all([
+    registry.forTopic(topics.orderEvents),
+    registry.forTopic(topics.chatCommands),
+    registry.forTopic(topics.roomEvents),
+    registry.forTopic(topics.roomState),
+  ])
+  return { orderEvents, chatCommands, roomEvents, roomState }
+}
+
+function createTask(parts: Parts, partition: number): RoomTask {
+  const { config, kafka, codecs, consumer, offsets, deadLetters, metrics, logger } = parts
+  const log = logger.child({ partition })
+  const decode = (topic: string, bytes: Buffer) => (topic === topics.orderEvents.name ? codecs.orderEvents : codecs.chatCommands).decode(bytes)
+  return new FencedTask({
+    ownerId: config.service.instanceId,
+    log: kafkaFencedLog(parts, topics.roomEvents.name, partition),
+    snapshots: kafkaSnapshotLog(parts, topics.roomState.name, partition, `room-state-${partition}`),
+    inputs: kafkaTaskInputs(consumer, offsets, inputTopics, partition),
+    inputTopics,
+    createProcessor: () =>
+      new RoomProcessor({
+        roomEvents: codecs.roomEvents,
+        roomState: codecs.roomState,
+        limits: config.room,
+        prepare: (records) =>
+          prepareInputs(
+            {
+              partition,
+              partitions: config.kafka.partitions,
+              decode,
+              deadLetter: async (letter) => {
+                metrics.deadLetters.inc({ code: String(letter.headers[headerNames.errorCode]) })
+                log.error({ source: letter.headers[headerNames.source], reason: letter.headers[headerNames.errorReason] }, 'an input goes to the dead letters')
+                await deadLetters.send(topics.chatCommandsDlq.name, letter)
+              },
+            },
+            records,
+          ),
+        onEntry: (entry) => metrics.entries.inc({ type: entry.type, code: entry.type === 'refused' ? entry.code : '' }),
+      }),
+    clock: systemClock,
+    newNonce: newId,
+    retryDelayMs: (attempt) => retryDelayMs(attempt),
+    confirmAssigned: (acknowledged) => confirmAssigned(consumer, partition, acknowledged),
+    limits: config.task,
+    observer: {
+      takenOver: (epoch, tookMs) => {
+        metrics.takeovers.inc()
+        metrics.takeoverSeconds.observe(tookMs / 1_000)
+        log.info({ epoch: epoch.toString(), tookMs }, 'took the partition over')
+      },
+      appended: (inputs, _bytes, tookMs) => {
+        metrics.inputs.inc(inputs)
+        metrics.batchInputs.observe(inputs)
+        metrics.batchSeconds.observe(tookMs / 1_000)
+      },
+      snapshotted: (records, tookMs) => {
+        metrics.snapshotRecords.observe(records)
+        metrics.snapshotSeconds.observe(tookMs / 1_000)
+      },
+      lost: (err, delayMs) => {
+        metrics.doubts.inc({ code: err instanceof ChatError ? err.code : 'stranger' })
+        log.warn({ err, delayMs }, 'in doubt: the partition is taken over again')
+      },
+    },
+  })
+}
+
+/** The group's coordinator refuses a commit of a member that it has given up, or while it rebalances. */
+async function confirmAssigned(consumer: PositionedConsumer, partition: number, acknowledged: ReadonlyMap<string, bigint>): Promise<void> {
+  try {
+    await consumer.commit(positionsOf(partition, acknowledged))
+  } catch (err) {
+    throw new ChatError('ownership_lost', `the group does not confirm partition ${partition}: ${(err as Error).message}`, { cause: err })
+  }
+}
+
+function positionsOf(partition: number, acknowledged: ReadonlyMap<string, bigint> | undefined) {
+  return inputTopics.flatMap((topic) => {
+    const next = acknowledged?.get(topic)
+    return next === undefined ? [] : [{ topic, partition, next }]
+  })
+}
+
+function commitPositions({ consumer, logger, metrics, offsets }: Parts, tasks: PartitionTasks<RoomTask>): void {
+  const positions = tasks.entries().flatMap(([partition, task]) => positionsOf(partition, task.positions))
+  // Only people's lag tools read these, and a rebalance may just be on: the next tick commits again.
+  consumer.commit(positions).catch((err: unknown) => logger.debug({ err }, 'offsets were not committed'))
+  for (const topic of inputTopics) {
+    offsets
+      .ranges(topic)
+      .then((ranges) => {
+        for (const p of positions) if (p.topic === topic) metrics.lag.set({ topic, partition: p.partition }, Number((ranges[p.partition]?.high ?? p.next) - p.next))
+      })
+      .catch((err: unknown) => logger.debug({ err }, 'lag is not known'))
+  }
+}
