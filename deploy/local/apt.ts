@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { run, type RunOptions } from './run.ts'
-import { type Machine, ownEnv } from './tools.ts'
+import { type Machine, ownEnv, ownRun } from './tools.ts'
 
 /** Debian asks this program before it starts a service; 101 means no. */
 const POLICY = '/usr/sbin/policy-rc.d'
@@ -16,7 +16,8 @@ export async function installWithApt(lists: readonly (readonly string[])[], mach
   const { progress } = machine
   const root = process.getuid?.() === 0
   if (!root || !(await run('apt-get', ['--version'], { env: ownEnv(machine) })).ok) return
-  const options: RunOptions = { env: { ...ownEnv(machine), DEBIAN_FRONTEND: 'noninteractive' } }
+  const own = ownRun(machine)
+  const options: RunOptions = { ...own, env: { ...own.env, DEBIAN_FRONTEND: 'noninteractive' } }
   await progress.step('apt-get update', () => run('apt-get', ['update', '-q'], options))
   const packages: string[] = []
   for (const list of lists) packages.push(...(await firstAvailable(list, options)))

@@ -55,7 +55,7 @@ export class DockerInfra {
   readonly config: StackConfig
   readonly #machine: Machine
 
-  private constructor(config: StackConfig, machine: Machine) {
+  constructor(config: StackConfig, machine: Machine) {
     this.config = config
     this.#machine = machine
   }
@@ -77,8 +77,9 @@ export class DockerInfra {
   /** A second Ctrl-C leaves stopping to the daemon. */
   kill(): void {}
 
-  static async reset(config: StackConfig, machine: Machine): Promise<void> {
-    await new DockerInfra(config, machine).#compose(['down', '--volumes', '--remove-orphans'])
+  /** Removes containers and volumes. */
+  async deleteData(): Promise<void> {
+    await this.#compose(['down', '--volumes', '--remove-orphans'])
   }
 
   async #compose(args: readonly string[], onLine?: (line: string) => void): Promise<RunResult> {

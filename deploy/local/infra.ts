@@ -4,7 +4,7 @@ import { type StackConfig, StackError } from './config.ts'
 import { requireDisk } from './disk.ts'
 import { elasticMqSpec } from './elasticmq.ts'
 import { kafkaSpec, prepareKafka } from './kafka.ts'
-import { readRecords, removeRecord, stopRecorded } from './pids.ts'
+import { isAlive, readRecords, stopAllRecorded } from './pids.ts'
 import { type PortUse, requireFreePorts } from './ports.ts'
 import { fallbackDir, type PostgresCluster, postgresCluster, postgresSpec, preparePostgres, setUpPostgres } from './postgres.ts'
 import { LocalProcess, type ProcessSpec } from './process.ts'
@@ -26,6 +26,7 @@ export class LocalInfra {
   readonly #tools: Tools
   readonly #cluster: PostgresCluster
   readonly #running = new Map<string, LocalProcess>()
+  #stopping = false
 
   private constructor(config: StackConfig, machine: Machine, tools: Tools, cluster: PostgresCluster) {
     this.config = config
@@ -36,19 +37,23 @@ export class LocalInfra {
 
   /** @throws StackError that says what to do: a taken port, a missing tool, a full disk, a server that will not start. */
   static async start(config: StackConfig, machine: Machine): Promise<LocalInfra> {
-    await stopLeftOver(config, machine)
     await requireFreePorts(portUses(config))
     requireDisk(config.dataDir, DISK_NEEDED_MB, 'the stack')
     const servers = await serverFolder(config.cacheDir, machine)
     const tools = { ...(await systemTools(machine)), servers }
     requireSameBrokers(config)
     const infra = new LocalInfra(config, machine, tools, await postgresCluster(config, tools))
+    const interrupt = (): void => void infra.stop()
+    machine.signal?.addEventListener('abort', interrupt)
     try {
+      machine.signal?.throwIfAborted()
       await infra.#startAll()
       return infra
     } catch (err) {
       await infra.stop()
       throw err
+    } finally {
+      machine.signal?.removeEventListener('abort', interrupt)
     }
   }
 
@@ -76,6 +81,7 @@ export class LocalInfra {
       const node = config.kafka.find(({ id }) => name === `kafka-${id}`)
       if (node) await prepareKafka(config, node, tools)
       if (name === 'postgres') await preparePostgres(this.#cluster, tools)
+      if (this.#stopping) throw new StackError(`${name} is not started: the stack is stopping`)
       const process = LocalProcess.spawn(this.#specOf(name), config)
       this.#running.set(name, process)
       void process.exited.then(() => {
@@ -102,7 +108,9 @@ export class LocalInfra {
     throw new StackError(`there is no server "${name}"`)
   }
 
+  /** Asks every server to stop and waits until all have. Nothing can be started any more. */
   async stop(): Promise<void> {
+    this.#stopping = true
     const all = [...this.#running.values()]
     const kafka = all.filter(({ name }) => name.startsWith('kafka-'))
     await Promise.all(all.filter((process) => !kafka.includes(process)).map((process) => process.stop()))
@@ -126,6 +134,7 @@ export class LocalInfra {
 
   /** Ends the stack at once and deletes its data. */
   async discard(): Promise<void> {
+    this.#stopping = true
     await Promise.all([...this.#running.values()].map((process) => process.discard()))
     for (const dir of dataDirs(this.config)) rmSync(dir, { recursive: true, force: true })
   }
@@ -138,10 +147,11 @@ export function dataDirs(config: StackConfig): string[] {
 
 /** A run that was killed could not clean up; the next one does it first. */
 export async function stopLeftOver(config: Pick<StackConfig, 'runDir'>, machine: Pick<Machine, 'progress'>): Promise<void> {
-  for (const record of readRecords(config.runDir)) {
-    await machine.progress.step(`stopping ${record.name} (pid ${record.pid})`, () => stopRecorded(record, STOP_RECORDED_DEADLINE_MS))
-    removeRecord(config.runDir, record.name)
-  }
+  const records = readRecords(config.runDir)
+  const alive = records.filter(isAlive)
+  const stop = (): Promise<void> => stopAllRecorded(config.runDir, records, 'stop', STOP_RECORDED_DEADLINE_MS)
+  if (alive.length === 0) return stop()
+  await machine.progress.step(`stopping what an earlier run left: ${alive.map(({ name }) => name).join(', ')}`, stop)
 }
 
 export function portUses(config: StackConfig): PortUse[] {

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { type ProcessRecord, readRecords, removeRecord, stopRecorded } from './pids.ts'
+import { readRecords, stopAllRecorded } from './pids.ts'
 
 export type KeeperOrder = 'stop' | 'discard'
 
@@ -21,23 +21,13 @@ export function startKeeper(order: KeeperOrder, runDir: string, dirs: readonly s
   return child
 }
 
-/** Later records depend on earlier ones less than the other way round: Kafka goes last. */
-async function stopAll(records: readonly ProcessRecord[], order: KeeperOrder, runDir: string): Promise<void> {
-  const isKafka = (record: ProcessRecord): boolean => record.name.startsWith('kafka-')
-  for (const group of [records.filter((record) => !isKafka(record)), records.filter(isKafka)]) {
-    await Promise.all(group.map(async (record) => {
-      await stopRecorded(record, STOP_DEADLINE_MS, order === 'discard' ? record.discardSignal : record.stopSignal)
-      removeRecord(runDir, record.name)
-    }))
-  }
-}
-
 async function keep(order: KeeperOrder, owner: number, runDir: string, dirs: readonly string[]): Promise<void> {
   for await (const _ of process.stdin) {
     // Nothing is ever sent; only the end matters.
   }
   // A new owner may have begun in the same folder: its processes are not ours to stop.
-  await stopAll(readRecords(runDir).filter((record) => record.owner === owner), order, runDir)
+  const records = readRecords(runDir).filter((record) => record.owner === owner)
+  await stopAllRecorded(runDir, records, order, STOP_DEADLINE_MS)
   if (order === 'discard') for (const dir of dirs) rmSync(dir, { recursive: true, force: true })
 }
 

@@ -72,6 +72,17 @@ export async function stopRecorded(record: ProcessRecord, deadlineMs: number, si
   await goneWithin(record, SIGKILL_WAIT_MS)
 }
 
+/** Kafka is stopped last: the others talk to it while they stop. */
+export async function stopAllRecorded(runDir: string, records: readonly ProcessRecord[], how: 'stop' | 'discard', deadlineMs: number): Promise<void> {
+  const isKafka = (record: ProcessRecord): boolean => record.name.startsWith('kafka-')
+  for (const group of [records.filter((record) => !isKafka(record)), records.filter(isKafka)]) {
+    await Promise.all(group.map(async (record) => {
+      await stopRecorded(record, deadlineMs, how === 'discard' ? record.discardSignal : record.stopSignal)
+      removeRecord(runDir, record.name)
+    }))
+  }
+}
+
 function signalIfOurs(record: ProcessRecord, signal: NodeJS.Signals): void {
   if (!isAlive(record)) return
   try {

@@ -7,6 +7,7 @@ export type RunOptions = {
   env?: Record<string, string>
   uid?: number
   gid?: number
+  signal?: AbortSignal
   /** Hears every line as it comes, for progress. */
   onLine?: (line: string) => void
 }

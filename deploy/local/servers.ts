@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { StackError } from './config.ts'
 import { requireDisk } from './disk.ts'
 import { run } from './run.ts'
-import { type Machine, mavenProgram, ownEnv } from './tools.ts'
+import { type Machine, mavenProgram, ownRun } from './tools.ts'
 
 const POMS = fileURLToPath(new URL('./maven/', import.meta.url))
 /** The servers, and Maven's own copy of what it downloads. */
@@ -31,7 +31,7 @@ export async function serverFolder(cacheDir: string, machine: Machine): Promise<
         if (/Downloaded from/.test(line)) note(`${++files} files so far`)
       }
       const args = ['-B', '-f', path.join(POMS, 'pom.xml'), 'generate-resources', `-Dservers.dir=${fresh}`]
-      const { ok, output } = await run(mvn, args, { env: ownEnv(machine), onLine })
+      const { ok, output } = await run(mvn, args, { ...ownRun(machine), onLine })
       if (!ok) throw new StackError(`Maven could not download the servers:\n${output.trimEnd().split('\n').slice(-15).join('\n')}`)
     })
     if (!existsSync(dir)) renameSync(fresh, dir)

@@ -3,10 +3,10 @@ import path from 'node:path'
 import { installWithApt } from './apt.ts'
 import { type Env, StackError } from './config.ts'
 import type { Progress } from './progress.ts'
-import { run } from './run.ts'
+import { run, type RunOptions } from './run.ts'
 
 /** The machine as it was found: its environment, and the person who waits. */
-export type Machine = { env: Env; progress: Progress }
+export type Machine = { env: Env; progress: Progress; signal?: AbortSignal }
 
 export type UnixUser = { uid: number; gid: number }
 
@@ -32,6 +32,11 @@ const REDIS_MIN = 7
 /** The environment of a server: nothing of ours that could change how it behaves. */
 export function serverEnv(tools: Pick<Tools, 'path'>): Record<string, string> {
   return { PATH: tools.path, HOME: '/tmp', LANG: 'C.UTF-8' }
+}
+
+/** How to run a program that brings something to this machine. */
+export function ownRun(machine: Machine): RunOptions & { env: Record<string, string> } {
+  return { env: ownEnv(machine), ...(machine.signal && { signal: machine.signal }) }
 }
 
 /** The whole environment, for package managers: proxies and certificates live there. */

@@ -1,16 +1,22 @@
-import { endpointsOf, type StackConfig } from './config.ts'
+import { HOST } from './config.ts'
+import type { RunningStack } from './local-stack.ts'
 
-/** Where the servers listen. */
-export function printEndpoints(config: StackConfig, print: (line: string) => void): void {
-  const at = endpointsOf(config)
-  const rows = [
-    ['Kafka', at.kafkaBrokers.join(',')],
-    ['schema registry', at.schemaRegistryUrl],
-    ['Postgres', at.postgresUrl],
-    ['Redis', at.redisUrl],
-    ['SQS', at.sqsQueueUrl],
+/** The last thing that `npm start` prints: where everything listens. */
+export async function printWelcome(stack: RunningStack, { infraOnly }: { infraOnly: boolean }, print: (line: string) => void): Promise<void> {
+  const { endpoints, ports } = stack
+  const servers: [string, string][] = [
+    ['Kafka', endpoints.kafkaBrokers.join(',')],
+    ['schema registry', endpoints.schemaRegistryUrl],
+    ['Postgres', endpoints.postgresUrl],
+    ['Redis', endpoints.redisUrl],
+    ['SQS', endpoints.sqsQueueUrl],
+  ]
+  const services: [string, string][] = [
+    ...ports.edge.map((port, i): [string, string] => [`edge ${i + 1}`, `ws://${HOST}:${port}/chat`]),
+    ['api', `http://${HOST}:${ports.api}`],
+    ['metrics', `http://${HOST}:${ports.metrics}/metrics and the five ports above it`],
   ]
   print('')
-  for (const [name = '', address = ''] of rows) print(`  ${name.padEnd(16)} ${address}`)
+  for (const [name, address] of infraOnly ? servers : [...services, ...servers]) print(`  ${name.padEnd(16)} ${address}`)
   print('')
 }

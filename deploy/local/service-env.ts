@@ -1,0 +1,70 @@
+import { HOST, type ServicePorts, type StackEndpoints } from './config.ts'
+
+export type ServiceName = 'sqs-bridge' | 'room-state' | 'message-persister' | 'edge' | 'api'
+
+/** One process of a service: where it listens, and the name it goes by in logs and pid files. */
+export type ServiceInstance = { id: string; service: ServiceName; metricsPort: number; env: Record<string, string> }
+
+/** What all services of one stack have in common. */
+export type ServiceWorld = {
+  endpoints: StackEndpoints
+  topicPrefix: string
+  partitions: number
+  replicationFactor: number
+  /** The folder's `dev-key.json` belongs to the api alone; the others get keys from its JWKS. */
+  devKeyFile: string
+  apiPort: number
+  logLevel: string
+}
+
+export const AUTH_ISSUER = 'order-chat-dev'
+export const AUTH_AUDIENCE = 'order-chat'
+export const PARTITIONS = 12
+
+/** The processes that `npm start` runs, in the order in which they are told about. */
+export function serviceInstances(ports: ServicePorts): ServiceInstance[] {
+  const edges = ports.edge.map((port, i) => ({ id: `edge-${i + 1}`, service: 'edge' as const, env: { EDGE_HOST: HOST, EDGE_PORT: String(port) } }))
+  const instances: Omit<ServiceInstance, 'metricsPort'>[] = [
+    { id: 'sqs-bridge', service: 'sqs-bridge', env: {} },
+    { id: 'room-state', service: 'room-state', env: {} },
+    { id: 'message-persister', service: 'message-persister', env: {} },
+    ...edges,
+    { id: 'api', service: 'api', env: { API_HOST: HOST, API_PORT: String(ports.api) } },
+  ]
+  return instances.map((instance, i) => ({ ...instance, metricsPort: ports.metrics + i }))
+}
+
+/** The environment that every service and the set-up step read; docker-compose.yml has the same names. */
+export function commonServiceEnv(world: ServiceWorld): Record<string, string> {
+  const { endpoints } = world
+  return {
+    KAFKA_BROKERS: endpoints.kafkaBrokers.join(','),
+    KAFKA_TOPIC_PREFIX: world.topicPrefix,
+    KAFKA_PARTITIONS: String(world.partitions),
+    KAFKA_REPLICATION_FACTOR: String(world.replicationFactor),
+    SCHEMA_REGISTRY_URL: endpoints.schemaRegistryUrl,
+    POSTGRES_URL: endpoints.postgresUrl,
+    REDIS_URL: endpoints.redisUrl,
+    SQS_QUEUE_URL: endpoints.sqsQueueUrl,
+    SQS_ENDPOINT: endpoints.sqsEndpoint,
+    AWS_REGION: 'us-east-1',
+    AWS_ACCESS_KEY_ID: 'local',
+    AWS_SECRET_ACCESS_KEY: 'local',
+    AUTH_JWKS_URL: `http://${HOST}:${world.apiPort}/.well-known/jwks.json`,
+    AUTH_ISSUER,
+    AUTH_AUDIENCE,
+    LOG_LEVEL: world.logLevel,
+  }
+}
+
+/** The whole environment of one process. */
+export function serviceEnv(instance: ServiceInstance, world: ServiceWorld): Record<string, string> {
+  return {
+    ...commonServiceEnv(world),
+    ...instance.env,
+    ...(instance.service === 'api' && { AUTH_DEV_KEY_FILE: world.devKeyFile }),
+    METRICS_HOST: HOST,
+    METRICS_PORT: String(instance.metricsPort),
+    INSTANCE_ID: instance.id,
+  }
+}
