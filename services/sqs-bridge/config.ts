@@ -1,0 +1,35 @@
+import { type Env, envInt } from '#libs/runtime/env.ts'
+import { type ServiceConfig, serviceConfigFromEnv } from '#libs/runtime/config.ts'
+import { type KafkaConfig, kafkaConfigFromEnv } from '#libs/kafka/client.ts'
+import { type RegistryConfig, registryConfigFromEnv } from '#libs/kafka/avro.ts'
+import { type SqsConfig, sqsConfigFromEnv } from '#libs/sqs/queue.ts'
+import type { ReceiverConfig } from '#libs/sqs/receiver.ts'
+
+export type SqsBridgeConfig = ServiceConfig & {
+  readonly kafka: KafkaConfig
+  readonly registry: RegistryConfig
+  readonly sqs: SqsConfig
+  readonly receiver: ReceiverConfig
+  /** How long a message is held while Kafka cannot be reached, before it is given back to SQS. */
+  readonly holdMaxMs: number
+}
+
+/** SQS shows a message again 12 hours after its receipt, however often its visibility was extended. */
+const HOLD_MAX_S = 11 * 3_600
+
+export function sqsBridgeConfigFromEnv(env: Env): SqsBridgeConfig {
+  return {
+    ...serviceConfigFromEnv(env, 'sqs-bridge'),
+    kafka: kafkaConfigFromEnv(env),
+    registry: registryConfigFromEnv(env),
+    sqs: sqsConfigFromEnv(env),
+    receiver: {
+      receivers: envInt(env, 'SQS_RECEIVERS', 4, { min: 1, max: 64 }),
+      // A stop waits for the running long poll, so this stays well below STOP_TIMEOUT_MS.
+      waitS: envInt(env, 'SQS_WAIT_TIME_S', 5, { max: 20 }),
+      visibilityTimeoutS: envInt(env, 'SQS_VISIBILITY_TIMEOUT_S', 30, { min: 2, max: 3_600 }),
+      inWorkMax: envInt(env, 'SQS_IN_WORK_MAX', 200, { min: 10, max: 10_000 }),
+    },
+    holdMaxMs: envInt(env, 'SQS_HOLD_MAX_S', 600, { max: HOLD_MAX_S }) * 1_000,
+  }
+}
