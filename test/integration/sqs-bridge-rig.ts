@@ -61,7 +61,12 @@ export class BridgeRig {
 
   async startBridge(env: Record<string, string> = {}): Promise<SqsBridge> {
     const bridge = await startSqsBridge(sqsBridgeConfigFromEnv({ ...this.env, ...env }), { logger })
-    await vi.waitFor(() => expect(bridge.isReady()).toBe(true), { timeout: 20_000, interval: 20 })
+    try {
+      await vi.waitFor(() => expect(bridge.isReady()).toBe(true), { timeout: 30_000, interval: 20 })
+    } catch (err) {
+      await bridge.close()
+      throw err
+    }
     return bridge
   }
 
