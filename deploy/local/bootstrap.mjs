@@ -5,7 +5,7 @@
 // under Node 22, which runs TypeScript files as they are.
 import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -46,6 +46,37 @@ function step(text, work) {
   process.stderr.write(`${text} …\n`)
   work()
   process.stderr.write(`${text}: done in ${((Date.now() - startedMs) / 1000).toFixed(1)} s\n`)
+}
+
+/** Two commands started at once must not install into the same folder at once. */
+async function exclusively(work) {
+  const lock = path.join(local, 'install.lock')
+  for (let waiting = false; ; waiting = true) {
+    try {
+      writeFileSync(lock, String(process.pid), { flag: 'wx' })
+      break
+    } catch (err) {
+      if (err.code !== 'EEXIST') throw err
+    }
+    const holder = Number(readFileSync(lock, 'utf8').trim() || Number.NaN)
+    if (!Number.isNaN(holder) && !isRunning(holder)) rmSync(lock, { force: true })
+    else if (!waiting) process.stderr.write('Waiting for another command of this project that is installing …\n')
+    await new Promise((resolve) => setTimeout(resolve, 200))
+  }
+  try {
+    return work()
+  } finally {
+    rmSync(lock, { force: true })
+  }
+}
+
+function isRunning(pid) {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (err) {
+    return err.code === 'EPERM'
+  }
 }
 
 /** @returns {string} the path of a Node 22 that answers with the pinned version. */
@@ -117,8 +148,11 @@ try {
     throw new Error(`unknown command "${command}"; there are: ${Object.keys(COMMANDS).join(', ')}`)
   }
   mkdirSync(local, { recursive: true })
-  const node = ensureNode()
-  ensureModules(node)
+  const node = await exclusively(() => {
+    const installed = ensureNode()
+    ensureModules(installed)
+    return installed
+  })
   run(node, COMMANDS[command], args)
 } catch (err) {
   process.stderr.write(`order-chat: ${err.message}\n`)
