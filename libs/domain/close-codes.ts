@@ -13,7 +13,6 @@ export const closeCodes = {
   token_invalid: { code: 4500, reconnect: false },
   not_a_participant: { code: 4501, reconnect: false },
   malformed_frame: { code: 4502, reconnect: false },
-  frame_too_large: { code: 4503, reconnect: false },
 } as const satisfies Record<string, { code: number; reconnect: boolean }>
 
 export type CloseName = keyof typeof closeCodes

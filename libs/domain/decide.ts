@@ -1,6 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import { rememberedAck } from './dedupe.ts'
+import type { ErrorCode } from './errors.ts'
 import { clientMessageIdTimeMs, messageIdOf, type UserId } from './ids.ts'
 import type { OrderEvent, RoomCommand, RoomInput } from './inputs.ts'
 import { CLIENT_CLOCK_AHEAD_MS, DEDUPE_WINDOW_MS, HOLD_WINDOW_MS, type RoomLimits } from './limits.ts'
@@ -111,11 +112,8 @@ function decideSend(
   if (ack) return [{ type: 'repeated', clientMessageId, ack }]
   if (state.status === 'closed') return [{ type: 'refused', code: 'room_read_only' }]
   if (!state.participants.has(senderId)) return [{ type: 'refused', code: 'not_a_participant' }]
-  const chars = codePoints(content, limits.contentCharsMax)
-  if (chars === 0) return [{ type: 'refused', code: 'content_empty' }]
-  if (chars > limits.contentCharsMax) return [{ type: 'refused', code: 'content_too_long' }]
-  // Postgres cannot store U+0000, and a lone surrogate would not survive UTF-8.
-  if (content.includes('\0') || !content.isWellFormed()) return [{ type: 'refused', code: 'content_invalid' }]
+  const code = contentRefusal(content, limits)
+  if (code) return [{ type: 'refused', code }]
   const { second, counts } = state.sendRate
   if (second === toSecond(timeMs) && (counts.get(senderId) ?? 0) >= limits.messagesPerSecondMax) {
     return [{ type: 'refused', code: 'rate_limited', retryAfterMs: 1_000 - (timeMs % 1_000) }]
@@ -139,6 +137,15 @@ export const toSecond = (timeMs: number): number => Math.floor(timeMs / 1_000)
 /** SHA-256 (hex) of salt, a zero byte and content, both as UTF-8. */
 export function contentHashOf(salt: string, content: string): string {
   return bytesToHex(sha256(utf8ToBytes(`${salt}\0${content}`)))
+}
+
+/** Why a message with this content is refused. The edge asks before it bothers the log; the answer that counts is the log's. */
+export function contentRefusal(content: string, limits: RoomLimits): ErrorCode | undefined {
+  const chars = codePoints(content, limits.contentCharsMax)
+  if (chars === 0) return 'content_empty'
+  if (chars > limits.contentCharsMax) return 'content_too_long'
+  // Postgres cannot store U+0000, and a lone surrogate would not survive UTF-8.
+  return content.includes('\0') || !content.isWellFormed() ? 'content_invalid' : undefined
 }
 
 /** Counts Unicode code points; stops just above `max`. */

@@ -48,7 +48,7 @@ export class PositionedConsumer {
   #assigned: ReadonlyMap<TopicName, readonly number[]> = new Map()
   #running = false
   #closed = false
-  #lastFetchMs = 0
+  #lastHeardMs = 0
 
   constructor(kafka: KafkaClient, options: PositionedConsumerOptions) {
     const { config } = kafka
@@ -70,17 +70,17 @@ export class PositionedConsumer {
     })
   }
 
-  /** When a fetch last came back from a broker, ms since 1970; 0: never. With nothing open nothing is fetched. */
-  get lastFetchMs(): number {
-    return this.#lastFetchMs
+  /** When a broker last answered anything (heartbeats go on where nothing is open), ms since 1970; 0: never. */
+  get lastHeardMs(): number {
+    return this.#lastHeardMs
   }
 
   /** Connects and joins. Throws where no broker can be reached. */
   async start(): Promise<void> {
     const { events } = this.#consumer
     this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberAssignment))
-    this.#consumer.on(events.REQUEST, ({ payload }) => {
-      if (payload.apiName === 'Fetch') this.#lastFetchMs = Date.now()
+    this.#consumer.on(events.REQUEST, () => {
+      this.#lastHeardMs = Date.now()
     })
     this.#consumer.on(events.START_BATCH_PROCESS, ({ payload }) => {
       if (payload.batchSize > 0) return

@@ -1,0 +1,328 @@
+import { ChatError, hasCode } from '#libs/domain/errors.ts'
+import type { JoinedFrame, RequestId } from '#libs/domain/frames.ts'
+import type { RoomId } from '#libs/domain/ids.ts'
+import type { RoomEvent } from '#libs/domain/room.ts'
+import type { Decision } from '#libs/streams/avro-shapes.ts'
+import { partitionOf } from '#libs/streams/murmur2.ts'
+import type { BufferLimits } from './partition-buffer.ts'
+import type { Connection, Speaker } from './connection.ts'
+import { FollowedPartition, type FollowedRoom } from './followed-partition.ts'
+import { eventFrame } from './frames.ts'
+import type { EdgeClock, History, LogTail, RecordCodec } from './ports.ts'
+import { participantList, type RoomView } from './room-view.ts'
+import { Subscription } from './subscription.ts'
+
+export type RoomsLimits = {
+  /** How long a join may wait for the log before it is refused as retriable. */
+  readonly joinWaitMs: number
+  readonly replayPageEvents: number
+  /** Bytes that a socket may have waiting before a replay pauses. */
+  readonly replayBufferBytes: number
+  /** Bytes that a socket may have waiting before it is closed as slow. */
+  readonly slowBufferBytes: number
+  /** How long a replay may find no next event before the socket is closed. */
+  readonly replayStallMs: number
+  readonly roomsPerSocketMax: number
+  /** How long rooms and partitions that nobody uses are kept. */
+  readonly lingerMs: number
+  readonly buffer: BufferLimits
+}
+
+export type RoomsOptions = {
+  readonly edgeId: string
+  readonly partitions: number
+  readonly history: History
+  readonly log: LogTail
+  readonly codec: RecordCodec
+  readonly clock: EdgeClock
+  readonly limits: RoomsLimits
+  /** The ack for the sender's own connection, if the event answers a command of this edge. */
+  readonly takeOwnAck: (event: RoomEvent, decision: Decision) => { readonly connection: Connection; readonly frame: string } | undefined
+  readonly onReply: (decision: Decision) => void
+  readonly onCorrupt: (err: unknown) => void
+  /** Something that this node waits for cannot be reached; it goes on trying. */
+  readonly onTrouble: (err: unknown) => void
+  readonly onDelivered?: (event: RoomEvent, sockets: number) => void
+}
+
+/** Rooms that are followed here: who may enter, what each socket still has to get, and who is fed live. */
+export class Rooms {
+  readonly #options: RoomsOptions
+  readonly #partitions = new Map<number, FollowedPartition>()
+  readonly #following = new Map<number, Promise<FollowedPartition>>()
+  readonly #opening = new Map<RoomId, Promise<FollowedRoom | undefined>>()
+
+  constructor(options: RoomsOptions) {
+    this.#options = options
+  }
+
+  get partitions(): ReadonlyMap<number, FollowedPartition> {
+    return this.#partitions
+  }
+
+  /**
+   * The room, if `speaker` may enter it. An admission is good from any prefix of the log, since only what this edge has
+   * read is shown; a refusal is given only after the edge has read all that the log held when it was asked.
+   * @throws ChatError `room_not_found`, `not_a_participant`, `unavailable`, `history_unavailable`, `invalid_request`
+   */
+  async admit(speaker: Speaker, roomId: RoomId, since: number): Promise<FollowedRoom> {
+    const partition = await this.#follow(partitionOf(roomId, this.#options.partitions))
+    let room = await this.#room(partition, roomId)
+    if (room && mayEnter(room.view, speaker) && since <= room.view.headSeq) return room
+    const high = await this.#options.log.highWatermark(partition.partition)
+    await partition.reach(high, this.#options.limits.joinWaitMs)
+    room = await this.#room(partition, roomId)
+    if (!room) throw new ChatError('room_not_found')
+    if (!mayEnter(room.view, speaker)) throw new ChatError('not_a_participant')
+    if (since > room.view.headSeq) throw new ChatError('invalid_request', `since is ${since}, but the room's head is ${room.view.headSeq}`)
+    return room
+  }
+
+  /** Admits, answers with `joined`, replays `since + 1 … head` and goes live. Joined already: starts over from `since`. */
+  async join(connection: Connection, roomId: RoomId, since: number, requestId: RequestId | undefined): Promise<void> {
+    if (!connection.subscriptions.has(roomId) && connection.subscriptions.size >= this.#options.limits.roomsPerSocketMax) {
+      throw new ChatError('too_many_rooms')
+    }
+    const room = await this.admit(connection.speaker, roomId, since)
+    if (connection.closed) return
+    this.leave(connection, roomId)
+    const subscription = new Subscription(connection, roomId, since)
+    connection.subscriptions.set(roomId, subscription)
+    room.subscriptions.add(subscription)
+    connection.send(this.#joinedFrame(room, since, requestId))
+    this.#startReplay(room, subscription)
+  }
+
+  leave(connection: Connection, roomId: RoomId): boolean {
+    const subscription = connection.subscriptions.get(roomId)
+    if (!subscription) return false
+    subscription.end()
+    connection.subscriptions.delete(roomId)
+    const room = this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
+    room?.subscriptions.delete(subscription)
+    if (room?.subscriptions.size === 0) room.idleSinceMs = this.#options.clock.nowMs()
+    return true
+  }
+
+  leaveAll(connection: Connection): void {
+    for (const roomId of [...connection.subscriptions.keys()]) this.leave(connection, roomId)
+  }
+
+  /** Head seqs of what a connection has joined, for its heartbeat. */
+  headsOf(connection: Connection): Record<string, number> {
+    const heads: Record<string, number> = {}
+    for (const { roomId, mode, lastSeq } of connection.subscriptions.values()) {
+      const room = this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
+      // While it is replayed the client knows that more is coming.
+      heads[roomId] = mode === 'live' && room ? room.view.headSeq : lastSeq
+    }
+    return heads
+  }
+
+  /** Drops from the buffers what Postgres has. */
+  async prune(): Promise<void> {
+    if (this.#partitions.size === 0) return
+    const next = await this.#options.history.nextOffsets()
+    for (const [number, partition] of this.#partitions) {
+      const nextOffset = next.get(number)
+      // Above our own position there is nothing to drop, and the floor must not overtake what we have read.
+      if (nextOffset !== undefined) partition.buffer.prune(nextOffset < partition.position ? nextOffset : partition.position)
+    }
+  }
+
+  /** Lets go of rooms and partitions that nobody has used for a while. */
+  sweep(): void {
+    const before = this.#options.clock.nowMs() - this.#options.limits.lingerMs
+    for (const [number, partition] of this.#partitions) {
+      for (const room of partition.rooms.values()) {
+        if (room.subscriptions.size === 0 && room.idleSinceMs < before) partition.rooms.delete(room.roomId)
+      }
+      if (partition.rooms.size > 0 || partition.lastUsedMs >= before) continue
+      this.#options.log.close(number)
+      this.#partitions.delete(number)
+    }
+  }
+
+  async #follow(number: number): Promise<FollowedPartition> {
+    const followed = this.#partitions.get(number)
+    if (followed) {
+      followed.lastUsedMs = this.#options.clock.nowMs()
+      return followed
+    }
+    const following = this.#following.get(number) ?? this.#startFollowing(number).finally(() => this.#following.delete(number))
+    this.#following.set(number, following)
+    return following
+  }
+
+  async #startFollowing(number: number): Promise<FollowedPartition> {
+    const { edgeId, codec, clock, limits, log, history, onReply, onCorrupt, onTrouble } = this.#options
+    const start = await fromHistory(history.position(number))
+    const partition = new FollowedPartition(number, start, {
+      edgeId,
+      codec,
+      clock,
+      bufferLimits: limits.buffer,
+      events: { onEvent: (room, event, decision) => this.#deliver(room, event, decision), onReply, onCorrupt, onTrouble },
+    })
+    this.#partitions.set(number, partition)
+    log.open(number, start.nextOffset, (records) => partition.receive(records))
+    return partition
+  }
+
+  async #room(partition: FollowedPartition, roomId: RoomId): Promise<FollowedRoom | undefined> {
+    const known = partition.rooms.get(roomId)
+    if (known) {
+      known.idleSinceMs = this.#options.clock.nowMs()
+      return known
+    }
+    const opening = this.#opening.get(roomId) ?? this.#openRoom(partition, roomId).finally(() => this.#opening.delete(roomId))
+    this.#opening.set(roomId, opening)
+    return opening
+  }
+
+  async #openRoom(partition: FollowedPartition, roomId: RoomId): Promise<FollowedRoom | undefined> {
+    const { clock, history, limits } = this.#options
+    const deadlineMs = clock.nowMs() + limits.joinWaitMs
+    for (;;) {
+      const { nextOffset, view: base } = await fromHistory(history.room(partition.partition, roomId))
+      // Between what was read and what the buffer holds there must be no hole. From here on nothing awaits.
+      if (partition.buffer.floor <= nextOffset) {
+        const view = partition.viewOf(roomId, base)
+        if (!view) return undefined
+        const room: FollowedRoom = { roomId, partition, view, subscriptions: new Set(), idleSinceMs: clock.nowMs() }
+        partition.rooms.set(roomId, room)
+        return room
+      }
+      if (clock.nowMs() >= deadlineMs) throw new ChatError('history_unavailable', 'Postgres is behind by more than this node can hold')
+      await clock.sleep(50)
+    }
+  }
+
+  #joinedFrame({ roomId, view }: FollowedRoom, since: number, id: RequestId | undefined): JoinedFrame {
+    return {
+      ...(id !== undefined && { id }),
+      type: 'joined',
+      roomId,
+      since,
+      headSeq: view.headSeq,
+      messageCount: view.messageCount,
+      readOnly: view.readOnly,
+      participants: participantList(view),
+      ...(!this.#options.log.isHealthy() && { stale: true }),
+    }
+  }
+
+  /** Pushes an event to every live socket of its room: encoded once, in log order. */
+  #deliver(room: FollowedRoom, event: RoomEvent, decision: Decision): void {
+    const own = this.#options.takeOwnAck(event, decision)
+    let text: string | undefined
+    const frame = () => (text ??= JSON.stringify(eventFrame(room.roomId, event)))
+    let ownAckGiven = false
+    for (const subscription of room.subscriptions) {
+      const isOwn = own !== undefined && subscription.connection === own.connection
+      if (isOwn) ownAckGiven = true
+      if (subscription.mode === 'live') {
+        if (!subscription.offer(event.seq, frame, isOwn ? own.frame : undefined)) {
+          this.#fallBehind(room, subscription)
+          if (isOwn) subscription.holdAck(event.seq, own.frame)
+        }
+        this.#closeIfSlow(subscription.connection)
+      } else if (isOwn) subscription.holdAck(event.seq, own.frame)
+    }
+    if (own && !ownAckGiven) own.connection.sendText(own.frame)
+    if (event.type === 'participantRemoved') this.#expel(room, event)
+    this.#options.onDelivered?.(event, room.subscriptions.size)
+  }
+
+  /** Cannot happen while a live subscription stands at its room's head; if it does, what is missing is read again. */
+  #fallBehind(room: FollowedRoom, subscription: Subscription): void {
+    if (subscription.lastSeq >= room.view.headSeq) return
+    subscription.mode = 'replaying'
+    this.#startReplay(room, subscription)
+  }
+
+  #expel(room: FollowedRoom, event: RoomEvent & { type: 'participantRemoved' }): void {
+    for (const { connection } of [...room.subscriptions]) {
+      const { speaker } = connection
+      if (speaker.userId !== event.participant.userId || speaker.role === 'admin') continue
+      this.leave(connection, room.roomId)
+      connection.send({ type: 'left', roomId: room.roomId, code: 'not_a_participant' })
+      if (connection.defaultRoom === room.roomId) connection.close('not_a_participant')
+    }
+  }
+
+  #closeIfSlow(connection: Connection): void {
+    if (connection.socket.bufferedBytes() > this.#options.limits.slowBufferBytes) connection.close('slow_consumer')
+  }
+
+  #startReplay(room: FollowedRoom, subscription: Subscription): void {
+    this.#replay(room, subscription).catch((err: unknown) => this.#options.onCorrupt(err))
+  }
+
+  /** Brings a subscription to its room's head, at the pace of its socket. Never shows more than this edge has read. */
+  async #replay(room: FollowedRoom, subscription: Subscription): Promise<void> {
+    const { clock, limits } = this.#options
+    const { connection } = subscription
+    let stalledSinceMs: number | undefined
+    while (subscription.mode === 'replaying' && !connection.closed) {
+      if (subscription.lastSeq >= room.view.headSeq) {
+        subscription.mode = 'live'
+        connection.send({ type: 'caughtUp', roomId: room.roomId, seq: subscription.lastSeq })
+        return
+      }
+      if (connection.socket.bufferedBytes() > limits.replayBufferBytes) {
+        await connection.drained()
+        continue
+      }
+      const before = subscription.lastSeq
+      await this.#replayPage(room, subscription)
+      if (subscription.lastSeq > before) {
+        stalledSinceMs = undefined
+        continue
+      }
+      stalledSinceMs ??= clock.nowMs()
+      if (clock.nowMs() - stalledSinceMs > limits.replayStallMs) {
+        connection.close('history_unavailable', 2_000)
+        return
+      }
+      await clock.sleep(100)
+    }
+  }
+
+  async #replayPage(room: FollowedRoom, subscription: Subscription): Promise<void> {
+    const { history, limits } = this.#options
+    const { roomId, partition } = room
+    const { connection } = subscription
+    const offer = (event: Parameters<typeof eventFrame>[1]) => subscription.offer(event.seq, () => JSON.stringify(eventFrame(roomId, event)))
+    let found = false
+    connection.socket.cork(() => {
+      for (const event of partition.bufferedEvents(roomId)) {
+        if (connection.socket.bufferedBytes() > limits.replayBufferBytes) break
+        if (event.seq <= room.view.headSeq && offer(event)) found = true
+      }
+    })
+    if (found) return
+    try {
+      const events = await history.events(roomId, subscription.lastSeq, room.view.headSeq, limits.replayPageEvents)
+      if (connection.closed) return
+      connection.socket.cork(() => {
+        for (const event of events) if (!offer(event)) break
+      })
+    } catch (err) {
+      if (!hasCode(err, 'unavailable')) throw err
+      // Counts as a page that brought nothing: tried again for a while.
+      this.#options.onTrouble(err)
+    }
+  }
+}
+
+const mayEnter = (view: RoomView, { userId, role }: Speaker): boolean => role === 'admin' || view.participants.has(userId)
+
+/** To a client it matters which of our servers cannot be reached: without Postgres only joins fail. */
+async function fromHistory<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (err) {
+    throw hasCode(err, 'unavailable') ? new ChatError('history_unavailable', undefined, { cause: err }) : err
+  }
+}

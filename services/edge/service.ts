@@ -1,0 +1,235 @@
+import { v7 as uuidV7 } from 'uuid'
+import { createTokenVerifier } from '#libs/auth/verifier.ts'
+import { ChatError } from '#libs/domain/errors.ts'
+import type { ClientMessageId } from '#libs/domain/ids.ts'
+import type { RoomCommand } from '#libs/domain/inputs.ts'
+import { type AvroCodec, AvroCodecs } from '#libs/kafka/avro.ts'
+import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
+import { createKafkaClient } from '#libs/kafka/client.ts'
+import { PositionedConsumer } from '#libs/kafka/positioned-consumer.ts'
+import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
+import { createPool } from '#libs/postgres/pool.ts'
+import { createRedis } from '#libs/redis/client.ts'
+import { createConnectionLimiter } from '#libs/redis/connection-limit.ts'
+import { createLocalRateLimiter, createSharedRateLimiter } from '#libs/redis/rate-limit.ts'
+import { newId, newSalt, random, systemClock } from '#libs/runtime/clock.ts'
+import { createLogger, type Logger } from '#libs/runtime/logger.ts'
+import { startHealthServer } from '#libs/runtime/metrics.ts'
+import { Releasers } from '#libs/runtime/releasers.ts'
+import { withRetry } from '#libs/runtime/retry.ts'
+import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
+import { commandToAvro } from '#libs/streams/avro-shapes.ts'
+import { headerNames, topics } from '#libs/streams/topics.ts'
+import type { EdgeConfig } from './config.ts'
+import { Commands } from './core/commands.ts'
+import type { Connection } from './core/connection.ts'
+import type { LogTail } from './core/ports.ts'
+import { Rooms } from './core/rooms.ts'
+import { Sessions } from './core/sessions.ts'
+import { drain } from './drain.ts'
+import { handshake } from './handshake.ts'
+import { createHistory } from './history.ts'
+import { createEdgeMetrics, type EdgeMetrics } from './metrics.ts'
+import { startServer } from './server.ts'
+
+const topic = topics.roomEvents.name
+/** A log that was not heard from for this long may have more than we know. */
+const HEALTHY_WITHIN_MS = 3_000
+
+/** A stateless node between sockets and the log. */
+export async function startEdge(config: EdgeConfig) {
+  const { service } = config
+  const { instanceId } = service
+  const logger = createLogger('edge', instanceId, service.logLevel)
+  const metrics = createEdgeMetrics()
+  const releasers = new Releasers()
+  const failed = Promise.withResolvers<never>()
+  let ready = false
+  const health = await startHealthServer({ host: service.metricsHost, port: service.metricsPort, registry: metrics.registry, isReady: () => ready })
+  releasers.add(() => health.close())
+
+  const pool = createPool(config.postgres, logger)
+  releasers.add(() => pool.end())
+  const redis = createRedis(config.redis, logger)
+  releasers.add(() => redis.disconnect())
+  const kafka = createKafkaClient(config.kafka, instanceId, logger)
+  const codecs = await withRetry(() => loadCodecs(new AvroCodecs(config.registry, kafka)), {
+    clock: systemClock,
+    signal: new AbortController().signal,
+    onFailure: (err, _, delayMs) => logger.warn({ err, delayMs }, 'no schemas yet'),
+  })
+  const offsets = new OffsetsAdmin(kafka)
+  releasers.add(() => offsets.close())
+  const producer = new BatchingProducer(kafka)
+  releasers.add(() => producer.close())
+  const consumer = new PositionedConsumer(kafka, {
+    topics: [topic],
+    onCrash: (err) => failed.reject(err),
+    onPositionLost: (_, partition, position, got) => failed.reject(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${position}, got ${got}`)),
+  })
+  releasers.add(() => consumer.close())
+
+  const onTrouble = (err: unknown) => logger.warn({ err }, 'waiting for what cannot be reached')
+  const commands = createCommands(config, producer, codecs.chatCommands, metrics, logger)
+  const rooms = new Rooms({
+    edgeId: instanceId,
+    partitions: config.kafka.partitions,
+    history: createHistory(pool),
+    log: logTail(consumer, offsets),
+    codec: codecs.roomEvents,
+    clock: systemClock,
+    limits: config.rooms,
+    takeOwnAck: (event, decision) => commands.takeOwnAck(event, decision),
+    onReply: (decision) => commands.onReply(decision),
+    onCorrupt: (err) => failed.reject(err),
+    onTrouble,
+    onDelivered: (event) => metrics.deliverySeconds.observe(Math.max(0, Date.now() - event.timestampMs) / 1_000),
+  })
+  const connectionLimiter = createConnectionLimiter({
+    redis,
+    keyPrefix: config.redis.prefix,
+    perUserMax: config.connectionsPerUserMax,
+    forgetAfterMs: 90_000,
+    nowMs: systemClock.nowMs,
+    onFallback: (err) => logger.debug({ err }, 'connections are counted per node'),
+  })
+  const verifier = createTokenVerifier(config.auth)
+  const perConnection = createLocalRateLimiter({ points: config.requestsPerSecond.connection, durationS: 1 })
+  const perUser = createSharedRateLimiter(redis, `${config.redis.prefix}requests`, { points: config.requestsPerSecond.user, durationS: 1 })
+  const sessions = new Sessions({
+    rooms,
+    commands,
+    verify: (token) => verifier.verify(token),
+    consume: async (connection) => {
+      await perConnection.consume(connection.id)
+      await perUser.consume(connection.speaker.userId)
+    },
+    onOpened: () => metrics.connections.inc(),
+    onClosed: (connection) => {
+      metrics.connections.dec()
+      connectionLimiter.leave(connection.speaker.userId, connection.id)
+    },
+    onError: (err, connection) => logger.error({ err, connection: connection.id }, 'a request has failed'),
+    newId,
+    nowMs: systemClock.nowMs,
+    random,
+    limits: config.sessions,
+  })
+
+  await consumer.start()
+  await producer.start()
+  const draining = { on: false }
+  const server = await startServer({
+    host: config.host,
+    port: config.port,
+    allowedOrigins: config.allowedOrigins,
+    sessions,
+    handshake: (request) => {
+      if (draining.on) return Promise.reject(new ChatError('shutting_down', undefined, { retryAfterMs: 1_000 }))
+      return handshake({ verifier, rooms, connectionLimiter, allowedOrigins: config.allowedOrigins, newId }, request)
+    },
+    abandon: ({ identity, connectionId }) => connectionLimiter.leave(identity.userId, connectionId),
+    frameBytesMax: config.sessions.frameBytesMax,
+    slowBufferBytes: config.rooms.slowBufferBytes,
+    observer: {
+      handshake: (code, tookMs) => {
+        metrics.handshakes.inc({ code })
+        metrics.handshakeSeconds.observe(tookMs / 1_000)
+      },
+      frameIn: () => metrics.messagesIn.inc(),
+      frameOut: () => metrics.messagesOut.inc(),
+      closing: (name) => {
+        metrics.closes.inc({ code: name })
+        if (name !== 'shutting_down') logger.info({ code: name }, 'closing a socket')
+      },
+      failed: (err) => logger.error({ err }, 'a handshake has failed'),
+    },
+  })
+  releasers.add(() => server.close())
+  startTimers({ releasers, rooms, commands, sessions, metrics, connectionLimiter, onTrouble })
+  ready = true
+  logger.info({ port: server.port, metricsPort: health.port }, 'started')
+  return {
+    logger,
+    port: server.port,
+    metricsPort: health.port,
+    stopTimeoutMs: Math.max(service.stopTimeoutMs, config.drainMs + 5_000),
+    finished: failed.promise,
+    close: async () => {
+      ready = false
+      draining.on = true
+      server.stopListening()
+      await drain(sessions, commands, config.drainMs, systemClock, random)
+      await releasers.releaseAll()
+    },
+  }
+}
+
+async function loadCodecs(codecs: AvroCodecs) {
+  const [roomEvents, chatCommands] = await Promise.all([codecs.forTopic(topics.roomEvents), codecs.forTopic(topics.chatCommands)])
+  return { roomEvents, chatCommands }
+}
+
+function createCommands(config: EdgeConfig, producer: BatchingProducer, codec: AvroCodec, metrics: EdgeMetrics, logger: Logger): Commands {
+  const publish = async (command: RoomCommand) => {
+    const traceparent = newTraceparent()
+    const headers = { [headerNames.traceparent]: traceparent, [headerNames.replyTo]: config.service.instanceId, [headerNames.commandId]: command.commandId }
+    logger.debug({ orderId: command.roomId, traceId: traceIdOf(traceparent), commandId: command.commandId }, 'command')
+    try {
+      await producer.send(topics.chatCommands.name, { key: command.roomId, value: codec.encode(commandToAvro(command)), headers })
+    } catch (err) {
+      logger.warn({ orderId: command.roomId, traceId: traceIdOf(traceparent), err }, 'a command was not taken by the log')
+      throw err
+    }
+  }
+  return new Commands({
+    publish,
+    newId,
+    newSalt,
+    newClientMessageId: () => uuidV7() as ClientMessageId,
+    nowMs: systemClock.nowMs,
+    limits: { room: config.room, pendingPerSocketMax: config.pendingPerSocketMax, answerTimeoutMs: config.answerTimeoutMs },
+    onAck: (tookMs) => metrics.ackSeconds.observe(tookMs / 1_000),
+  })
+}
+
+function logTail(consumer: PositionedConsumer, offsets: OffsetsAdmin): LogTail {
+  return {
+    open: (partition, from, sink) => consumer.open(topic, partition, from, sink),
+    close: (partition) => consumer.closePartition(topic, partition),
+    highWatermark: async (partition) => (await offsets.range(topic, partition)).high,
+    isHealthy: () => systemClock.nowMs() - consumer.lastHeardMs < HEALTHY_WITHIN_MS,
+  }
+}
+
+type Timed = {
+  readonly releasers: Releasers
+  readonly rooms: Rooms
+  readonly commands: Commands
+  readonly sessions: Sessions
+  readonly metrics: EdgeMetrics
+  readonly connectionLimiter: ReturnType<typeof createConnectionLimiter>
+  readonly onTrouble: (err: unknown) => void
+}
+
+function startTimers({ releasers, rooms, commands, sessions, metrics, connectionLimiter, onTrouble }: Timed): void {
+  const openConnections = function* () {
+    for (const { id, speaker } of sessions.connections as ReadonlySet<Connection>) yield { userId: speaker.userId, connectionId: id }
+  }
+  const timers = [
+    setInterval(() => {
+      sessions.tick()
+      commands.expire()
+      metrics.pendingCommands.set(commands.pending)
+      metrics.followedPartitions.set(rooms.partitions.size)
+      metrics.followedRooms.set([...rooms.partitions.values()].reduce((sum, p) => sum + p.rooms.size, 0))
+      metrics.bufferedRecords.set([...rooms.partitions.values()].reduce((sum, p) => sum + p.buffer.size, 0))
+      rooms.prune().catch(onTrouble)
+    }, 1_000),
+    setInterval(() => rooms.sweep(), 10_000),
+    setInterval(() => connectionLimiter.refresh(openConnections()).catch(onTrouble), 30_000),
+  ]
+  releasers.add(() => {
+    for (const timer of timers) clearInterval(timer)
+  })
+}
