@@ -1,0 +1,150 @@
+import type { Socket } from 'node:net'
+import cors from '@fastify/cors'
+import { type ConnectionError, type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
+import type { TokenVerifier } from '#libs/auth/verifier.ts'
+import { ChatError, errorCatalogue } from '#libs/domain/errors.ts'
+import type { Queryable } from '#libs/postgres/pool.ts'
+import type { Logger } from '#libs/runtime/logger.ts'
+import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
+import { authenticate } from './access.ts'
+import type { ApiConfig } from './config.ts'
+import { type ErrorBody, errorAnswer } from './core/error-answer.ts'
+import type { HeadWatch } from './head-watch.ts'
+import type { InFlight } from './in-flight.ts'
+import type { ApiMetrics } from './metrics.ts'
+import { registerOpenApi } from './openapi.ts'
+import { adminRoutes } from './routes/admin.ts'
+import { devJwksRoutes } from './routes/dev-jwks.ts'
+import { myRoomRoutes } from './routes/my-rooms.ts'
+import { roomRoutes } from './routes/rooms.ts'
+
+export type AppDeps = {
+  readonly config: Pick<ApiConfig, 'allowedOrigins' | 'devKeyFile'>
+  readonly logger: Logger
+  readonly metrics: ApiMetrics
+  readonly db: Queryable
+  readonly tokens: TokenVerifier
+  readonly heads: HeadWatch
+  readonly inFlight: InFlight
+  readonly isStopping: () => boolean
+}
+
+const LIMITS = {
+  /** A token of 8 KB, and the usual rest. URLs are within it. */
+  headerBytesMax: 16_384,
+  /** No route reads a body. */
+  bodyBytesMax: 1_024,
+  /** A request must have arrived within this. */
+  requestTimeoutMs: 10_000,
+  /** A connection on which nothing moves: longer than the longest long poll. */
+  silenceMaxMs: 90_000,
+} as const
+
+/** All of the HTTP side, not yet listening. */
+export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
+  const app = fastify({
+    loggerInstance: deps.logger as FastifyBaseLogger,
+    // Our own line below has no URL: a token that somebody put into one must not get into the log.
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'traceId' }),
+    requestIdHeader: false,
+    genReqId: (req) => traceIdOf(newTraceparent(req.headers['traceparent'] as string | undefined)) as string,
+    http: { maxHeaderSize: LIMITS.headerBytesMax },
+    bodyLimit: LIMITS.bodyBytesMax,
+    requestTimeout: LIMITS.requestTimeoutMs,
+    connectionTimeout: LIMITS.silenceMaxMs,
+    // Ours answers with a code.
+    return503OnClosing: false,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 512 },
+    ajv: { customOptions: { removeAdditional: false } },
+    clientErrorHandler: refuseUnparsed,
+    frameworkErrors: (err: FastifyError, _request: FastifyRequest, reply: FastifyReply) => {
+      const { status, body } = errorAnswer(err)
+      reply.code(status).send(body)
+    },
+  })
+
+  app.decorateRequest('identity', null)
+  app.decorateRequest('hasWaited', false)
+  app.setErrorHandler((err, request, reply) => refuse(err, request, reply))
+  app.setNotFoundHandler((request, reply) => refuse(new ChatError('not_found'), request, reply))
+  addCommonHooks(app, deps)
+  if (deps.config.allowedOrigins.length > 0) {
+    await app.register(cors, {
+      origin: [...deps.config.allowedOrigins],
+      methods: ['GET'],
+      allowedHeaders: ['authorization', 'traceparent'],
+      exposedHeaders: ['x-trace-id', 'retry-after'],
+      maxAge: 600,
+    })
+  }
+  await registerOpenApi(app)
+  const { devKeyFile: keyFile } = deps.config
+  if (keyFile !== undefined) await app.register(devJwksRoutes, { keyFile })
+  await app.register(async (guarded) => {
+    guarded.addHook('onRequest', authenticate(deps.tokens))
+    await guarded.register(roomRoutes, deps)
+    await guarded.register(myRoomRoutes, deps)
+    await guarded.register(adminRoutes, deps)
+  })
+  await app.ready()
+  return app
+}
+
+function addCommonHooks(app: FastifyInstance, { metrics, inFlight, isStopping }: AppDeps): void {
+  app.addHook('onRequest', async (request, reply) => {
+    inFlight.add(reply.raw)
+    reply.headers({
+      'x-trace-id': request.id,
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'no-store',
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+      'referrer-policy': 'no-referrer',
+    })
+    if (!isStopping()) return
+    reply.header('connection', 'close')
+    throw new ChatError('shutting_down')
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    if (isStopping()) reply.header('connection', 'close')
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    const pattern = request.is404 ? undefined : request.routeOptions.url
+    const route = pattern === undefined ? 'none' : `${pattern}${request.hasWaited ? ' (waited)' : ''}`
+    const { method } = request
+    const { statusCode: status, elapsedTime } = reply
+    metrics.requestDuration.observe({ method, route, status: String(status) }, elapsedTime / 1000)
+    request.log.info({ method, route, status, durationMs: Math.round(elapsedTime), userId: request.identity?.userId, roomId: roomIdOf(request) }, 'request')
+  })
+}
+
+const roomIdOf = (request: FastifyRequest): unknown => (request.params as { id?: unknown } | null)?.id
+
+function refuse(err: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const { status, body } = errorAnswer(err)
+  if (status >= 500) {
+    const level = body.code === 'internal' ? 'error' : 'warn'
+    request.log[level]({ err, code: body.code, roomId: roomIdOf(request) }, 'the request has failed')
+  }
+  if (body.retryAfterMs !== undefined) reply.header('retry-after', Math.ceil(body.retryAfterMs / 1000))
+  if (status === 401) reply.header('www-authenticate', 'Bearer')
+  reply.code(status).send(body)
+}
+
+/** What is no HTTP, or too large a header, or too slow, gets an answer in the same form, before any route. */
+function refuseUnparsed(err: ConnectionError, socket: Socket): void {
+  if (err.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const { retriable, message } = errorCatalogue.invalid_request
+  const status = statusOfUnparsed[err.code] ?? '400 Bad Request'
+  const body = JSON.stringify({ code: 'invalid_request', message: `${message}: ${status.slice(4)}`, retriable } satisfies ErrorBody)
+  const headers = `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`
+  socket.end(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`)
+}
+
+const statusOfUnparsed: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+}

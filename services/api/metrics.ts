@@ -1,0 +1,42 @@
+import { Gauge, Histogram, latencyBuckets, type Registry } from '#libs/runtime/metrics.ts'
+
+export type ApiMetrics = {
+  /** Seconds from the request's arrival to the end of its answer; long polls that waited count apart. */
+  readonly requestDuration: Histogram<'method' | 'route' | 'status'>
+}
+
+export function createMetrics(
+  registry: Registry,
+  read: { readonly waiters: () => number; readonly connections: () => { readonly total: number; readonly idle: number; readonly waiting: number } },
+): ApiMetrics {
+  const registers = [registry]
+  new Gauge({
+    name: 'api_long_poll_waiters',
+    help: 'Long polls that wait for a room to move',
+    registers,
+    collect() {
+      this.set(read.waiters())
+    },
+  })
+  new Gauge({
+    name: 'postgres_pool_connections',
+    help: 'Connections of the pool by state; waiting: queries without one',
+    labelNames: ['state'],
+    registers,
+    collect() {
+      const { total, idle, waiting } = read.connections()
+      this.set({ state: 'busy' }, total - idle)
+      this.set({ state: 'idle' }, idle)
+      this.set({ state: 'waiting' }, waiting)
+    },
+  })
+  return {
+    requestDuration: new Histogram({
+      name: 'http_request_duration_seconds',
+      help: 'HTTP requests by route and status',
+      labelNames: ['method', 'route', 'status'],
+      buckets: latencyBuckets,
+      registers,
+    }),
+  }
+}

@@ -1,0 +1,80 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyPluginCallbackTypebox, Static } from '@fastify/type-provider-typebox'
+import type { RoomId } from '#libs/domain/ids.ts'
+import type { Queryable } from '#libs/postgres/pool.ts'
+import { auditAdmin, identityOf, readableRoom } from '../access.ts'
+import { checkPageQuery, pageRange, toPage } from '../core/message-page.ts'
+import type { HeadWatch } from '../head-watch.ts'
+import { errorResponses, messagesPage, messagesQuery, room, roomParams } from '../schemas.ts'
+import { selectMessages } from '../sql/messages.ts'
+
+export type RoomRouteDeps = { readonly db: Queryable; readonly heads: HeadWatch }
+
+type MessagesRequest = FastifyRequest<{ Params: Static<typeof roomParams>; Querystring: Static<typeof messagesQuery> }>
+
+export const roomRoutes: FastifyPluginCallbackTypebox<RoomRouteDeps> = (app, deps, done) => {
+  app.get(
+    '/rooms/:id',
+    {
+      schema: {
+        tags: ['rooms'],
+        summary: 'One room',
+        description: 'For its participants, and admins (whose reading is logged).',
+        params: roomParams,
+        response: { 200: room, ...errorResponses },
+      },
+    },
+    async (request) => {
+      // The schema has checked its form.
+      const roomId = request.params.id as RoomId
+      await auditAdmin(deps.db, request, 'read_room', roomId)
+      return readableRoom(deps.db, identityOf(request), roomId)
+    },
+  )
+  app.get(
+    '/rooms/:id/messages',
+    {
+      schema: {
+        tags: ['rooms'],
+        summary: 'A page of messages, or a long poll for the next ones',
+        description:
+          'Without `before` and `after`: the newest. With `after` and `waitMs` it answers as soon as the room has moved past `after`, ' +
+          'by whatever event (so `messages` can be empty while `nextAfter` has grown), and with an empty page when the time is over.',
+        params: roomParams,
+        querystring: messagesQuery,
+        response: { 200: messagesPage, ...errorResponses },
+      },
+    },
+    (request, reply) => readMessages(deps, request, reply),
+  )
+  done()
+}
+
+async function readMessages({ db, heads }: RoomRouteDeps, request: MessagesRequest, reply: FastifyReply): Promise<Static<typeof messagesPage>> {
+  const { query } = request
+  const roomId = request.params.id as RoomId
+  const identity = identityOf(request)
+  checkPageQuery(query)
+  await auditAdmin(db, request, 'read_messages', roomId)
+  let found = await readableRoom(db, identity, roomId)
+  const { after, waitMs: timeoutMs = 0 } = query
+  if (after !== undefined && timeoutMs > 0 && found.headSeq <= after) {
+    request.hasWaited = true
+    const outcome = await heads.wait({ roomId, userId: identity.userId, after, timeoutMs, signal: goneSignal(reply) })
+    // Read again, access too: what moved the room may be this user's removal.
+    if (outcome === 'moved') found = await readableRoom(db, identity, roomId)
+  }
+  const range = pageRange(query, found.headSeq)
+  const rows = range.above < range.upTo ? await selectMessages(db, roomId, range) : []
+  const page = toPage(range, rows)
+  return { roomId, headSeq: found.headSeq, ...page, messages: [...page.messages] }
+}
+
+/** Aborts when the client closes its connection before it got its answer. */
+function goneSignal(reply: FastifyReply): AbortSignal {
+  const controller = new AbortController()
+  // Also emitted after a whole answer; nobody listens then. The request's own 'close' only means that it was read.
+  reply.raw.once('close', () => controller.abort())
+  if (reply.raw.destroyed) controller.abort()
+  return controller.signal
+}

@@ -1,0 +1,88 @@
+import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import type { Participant, Role } from '#libs/domain/room.ts'
+import type { Queryable } from '#libs/postgres/pool.ts'
+import type { RoomCursor } from '../core/cursor.ts'
+
+/** Times are ms since 1970. */
+export type RoomRow = {
+  readonly roomId: RoomId
+  readonly orderId: RoomId | null
+  readonly participants: Participant[]
+  readonly readOnly: boolean
+  readonly closedReason: string | null
+  readonly headSeq: number
+  readonly messageCount: number
+  readonly openedAt: number
+  readonly openedAtUs: number
+  readonly lastEventAt: number
+  readonly closedAt: number | null
+}
+
+const ROOM_COLUMNS = `
+  r.room_id AS "roomId", r.order_id AS "orderId", r.participants, r.is_readonly AS "readOnly",
+  r.closed_reason AS "closedReason", r.head_seq AS "headSeq", r.message_count AS "messageCount",
+  (extract(epoch FROM r.opened_at) * 1000)::bigint AS "openedAt",
+  (extract(epoch FROM r.opened_at) * 1000000)::bigint AS "openedAtUs",
+  (extract(epoch FROM r.last_event_at) * 1000)::bigint AS "lastEventAt",
+  (extract(epoch FROM r.closed_at) * 1000)::bigint AS "closedAt"`
+
+/** The time of a cursor, to the microsecond (to_timestamp would round: it takes a float of seconds). */
+const opened = (parameter: string) => `(timestamptz 'epoch' + ${parameter}::bigint * interval '1 microsecond')`
+
+export async function selectRoom(db: Queryable, roomId: RoomId): Promise<RoomRow | undefined> {
+  const { rows } = await db.query<RoomRow>(`SELECT ${ROOM_COLUMNS} FROM chat_rooms r WHERE r.room_id = $1`, [roomId])
+  return rows[0]
+}
+
+/** Among these rooms the ones whose head is above the seq at the same place of `afters`. */
+export async function selectMovedHeads(
+  db: Queryable,
+  roomIds: readonly RoomId[],
+  afters: readonly number[],
+): Promise<readonly { readonly roomId: RoomId; readonly headSeq: number }[]> {
+  const { rows } = await db.query<{ roomId: RoomId; headSeq: number }>(
+    `SELECT r.room_id AS "roomId", r.head_seq AS "headSeq"
+       FROM unnest($1::text[], $2::bigint[]) AS asked (room_id, after)
+       JOIN chat_rooms r ON r.room_id = asked.room_id AND r.head_seq > asked.after`,
+    [roomIds, afters],
+  )
+  return rows
+}
+
+export type RoomsQuery = { readonly cursor: RoomCursor | undefined; readonly limit: number }
+
+/** The rooms that the user is in now, by opening, newest first, up to limit + 1. */
+export async function selectRoomsOf(
+  db: Queryable,
+  userId: UserId,
+  { cursor, limit }: RoomsQuery,
+): Promise<readonly (RoomRow & { readonly role: Role })[]> {
+  const { rows } = await db.query<RoomRow & { role: Role }>(
+    `SELECT p.role, ${ROOM_COLUMNS}
+       FROM room_participants p JOIN chat_rooms r USING (room_id)
+      WHERE p.user_id = $1 AND ($2::bigint IS NULL OR (r.opened_at, r.room_id) < (${opened('$2')}, $3))
+      ORDER BY r.opened_at DESC, r.room_id DESC LIMIT $4`,
+    [userId, cursor?.openedAtUs ?? null, cursor?.roomId ?? null, limit + 1],
+  )
+  return rows
+}
+
+export type RoomsFilter = { readonly readOnly: boolean | undefined; readonly participant: UserId | undefined }
+
+/** All rooms, or those of a participant of now, by opening, newest first, up to limit + 1. */
+export async function selectRooms(
+  db: Queryable,
+  { readOnly, participant }: RoomsFilter,
+  { cursor, limit }: RoomsQuery,
+): Promise<readonly RoomRow[]> {
+  const { rows } = await db.query<RoomRow>(
+    `SELECT ${ROOM_COLUMNS}
+       FROM chat_rooms r
+      WHERE ($1::boolean IS NULL OR r.is_readonly = $1)
+        AND ($2::text IS NULL OR r.room_id IN (SELECT p.room_id FROM room_participants p WHERE p.user_id = $2))
+        AND ($3::bigint IS NULL OR (r.opened_at, r.room_id) < (${opened('$3')}, $4))
+      ORDER BY r.opened_at DESC, r.room_id DESC LIMIT $5`,
+    [readOnly ?? null, participant ?? null, cursor?.openedAtUs ?? null, cursor?.roomId ?? null, limit + 1],
+  )
+  return rows
+}
