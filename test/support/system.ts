@@ -1,0 +1,153 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import pg from 'pg'
+import { devJwks, signDevToken } from '#libs/auth/dev-key.ts'
+import { commonServiceEnv, type ServiceInstance, type ServiceName, serviceEnv, type ServiceWorld } from '../../deploy/local/service-env.ts'
+import { HOST } from '../../deploy/local/config.ts'
+import { pickFreePorts } from '../../deploy/local/ports.ts'
+import { publishOrderEvent } from '../../deploy/local/order.ts'
+import { setUp, setUpConfigFromEnv } from '../../deploy/setup/setup.ts'
+import { ChatSocket, type ConnectOptions } from './chat-socket.ts'
+import { ServiceProcess } from './service-process.ts'
+import type { Isolated, Stack } from './stack.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+export type SystemOptions = {
+  /** How many processes of each service; default: one each, two edges. */
+  readonly count?: Partial<Record<ServiceName, number>>
+  readonly partitions?: number
+  /** Added to the environment of every service. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
+const defaultCount: Record<ServiceName, number> = { 'sqs-bridge': 1, 'room-state': 1, 'message-persister': 1, edge: 2, api: 0 }
+
+/** All services as processes of their own, on topics, a queue and a database that nobody else uses. */
+export class System {
+  readonly stack: Stack
+  readonly names: Isolated
+  readonly processes = new Map<string, ServiceProcess>()
+  readonly pool: pg.Pool
+  readonly #jwks: Server
+  readonly #keyFile: string
+  readonly #sockets: ChatSocket[] = []
+
+  private constructor(stack: Stack, names: Isolated, jwks: Server, keyFile: string) {
+    this.stack = stack
+    this.names = names
+    this.#jwks = jwks
+    this.#keyFile = keyFile
+    this.pool = new pg.Pool({ connectionString: names.postgresUrl, max: 4 })
+    this.pool.on('error', () => {
+      // Tests stop Postgres; whoever asks then is told by his own query.
+    })
+  }
+
+  static async start(stack: Stack, name: string, options: SystemOptions = {}): Promise<System> {
+    const names = await stack.isolate(name)
+    const dir = path.join(root, '.local/test-systems', names.topicPrefix.replace(/\.$/, ''))
+    mkdirSync(dir, { recursive: true })
+    const keyFile = path.join(dir, 'dev-key.json')
+    const jwks = await serveJwks(keyFile)
+    const system = new System(stack, names, jwks, keyFile)
+    const world: ServiceWorld = {
+      endpoints: { ...stack, postgresUrl: names.postgresUrl, redisUrl: names.redisUrl, sqsQueueUrl: names.sqsQueueUrl },
+      topicPrefix: names.topicPrefix,
+      partitions: options.partitions ?? 4,
+      replicationFactor: Math.min(3, stack.brokers),
+      devKeyFile: keyFile,
+      apiPort: (jwks.address() as AddressInfo).port,
+      logLevel: 'info',
+    }
+    await setUp(setUpConfigFromEnv({ ...commonServiceEnv(world), LOG_LEVEL: 'warn' }))
+    for (const instance of await instancesOf({ ...defaultCount, ...options.count })) {
+      const env = { ...serviceEnv(instance, world), SQS_WAIT_TIME_S: '1', KAFKA_SESSION_TIMEOUT_MS: '6000', ...options.env }
+      system.processes.set(instance.id, new ServiceProcess({ id: instance.id, service: instance.service, env, logFile: path.join(dir, `${instance.id}.log`), root }))
+    }
+    try {
+      await Promise.all([...system.processes.values()].map((process) => process.start()))
+    } catch (err) {
+      await system.close()
+      throw err
+    }
+    return system
+  }
+
+  process(id: string): ServiceProcess {
+    const process = this.processes.get(id)
+    if (!process) throw new Error(`no process ${id}: there are ${[...this.processes.keys()].join(', ')}`)
+    return process
+  }
+
+  token(userId: string, role = 'user', ttlS = 3_600): Promise<string> {
+    return signDevToken({ file: this.#keyFile, issuer: 'order-chat-dev', audience: 'order-chat', userId, role, ttlS })
+  }
+
+  /** `http://127.0.0.1:<port>` of the n-th edge, from 1. */
+  edgeUrl(n: number): string {
+    return `http://${HOST}:${this.process(`edge-${n}`).env['EDGE_PORT']}`
+  }
+
+  /** Puts an order event on the queue. `type` without `order.`. */
+  async order(type: string, orderId: string, payload: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    await publishOrderEvent({ type: `order.${type}`, payload: { orderId, ...payload } }, { queueUrl: this.names.sqsQueueUrl, endpoint: this.stack.sqsEndpoint })
+  }
+
+  /** Opens a room and waits until an edge admits its customer to it. */
+  async openRoom(orderId: string, customerId: string, vendorId: string): Promise<void> {
+    await this.order('accepted', orderId, { customerId, vendorId })
+    const socket = await this.connect(1, { orderId, userId: customerId, until: 'open' })
+    socket.close()
+  }
+
+  /** A `ws` socket that keeps every frame. */
+  async connect(edge: number, options: Omit<ConnectOptions, 'token'> & { readonly userId: string; readonly role?: string; readonly token?: string }): Promise<ChatSocket> {
+    const token = options.token ?? (await this.token(options.userId, options.role))
+    const socket = await ChatSocket.connect(this.edgeUrl(edge), { ...options, token })
+    this.#sockets.push(socket)
+    return socket
+  }
+
+  /** What Postgres has of a room, ascending. */
+  async storedEvents(roomId: string): Promise<{ seq: number; type: string; content: string | null; messageId: string | null; clientMessageId: string | null }[]> {
+    const { rows } = await this.pool.query(
+      `SELECT e.seq::int AS seq, e.event_type AS type, c.content, m.message_id AS "messageId", m.client_message_id AS "clientMessageId"
+         FROM room_events e LEFT JOIN chat_messages m USING (room_id, seq) LEFT JOIN message_contents c USING (room_id, seq)
+        WHERE room_id = $1 ORDER BY seq`,
+      [roomId],
+    )
+    return rows
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.terminate()
+    await Promise.all([...this.processes.values()].map((process) => process.stop()))
+    await this.pool.end()
+    this.#jwks.close()
+    await this.names.cleanup()
+  }
+}
+
+async function instancesOf(count: Record<ServiceName, number>): Promise<ServiceInstance[]> {
+  const wanted = Object.entries(count).flatMap(([service, n]) => Array.from({ length: n }, (_, i) => ({ service: service as ServiceName, id: `${service}-${i + 1}` })))
+  const ports = await pickFreePorts(wanted.length * 2)
+  return wanted.map(({ service, id }, i) => {
+    const [metricsPort, port] = [ports[i * 2]!, String(ports[i * 2 + 1]!)]
+    const env: Record<string, string> = service === 'edge' ? { EDGE_HOST: HOST, EDGE_PORT: port, EDGE_DRAIN_MS: '500' } : service === 'api' ? { API_HOST: HOST, API_PORT: port } : {}
+    return { id, service, metricsPort, env }
+  })
+}
+
+/** The keys as an identity provider of one's own would serve them. */
+async function serveJwks(keyFile: string): Promise<Server> {
+  const body = JSON.stringify(await devJwks(keyFile))
+  const server = createServer((_, res) => {
+    res.writeHead(200, { 'content-type': 'application/json' }).end(body)
+  })
+  await new Promise<void>((resolve) => server.listen(0, HOST, resolve))
+  return server
+}
