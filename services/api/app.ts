@@ -3,6 +3,7 @@ import cors from '@fastify/cors'
 import { type ConnectionError, type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TokenVerifier } from '#libs/auth/verifier.ts'
 import { ChatError, errorCatalogue } from '#libs/domain/errors.ts'
+import { isRoomId, type RoomId } from '#libs/domain/ids.ts'
 import type { Queryable } from '#libs/postgres/pool.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
 import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
@@ -118,7 +119,11 @@ function addCommonHooks(app: FastifyInstance, { metrics, inFlight, isStopping }:
   })
 }
 
-const roomIdOf = (request: FastifyRequest): unknown => (request.params as { id?: unknown } | null)?.id
+/** Nothing else from a path gets into the log: a room id has 128 characters at most, a token more. */
+function roomIdOf(request: FastifyRequest): RoomId | undefined {
+  const { id } = (request.params ?? {}) as { id?: unknown }
+  return isRoomId(id) ? id : undefined
+}
 
 function refuse(err: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const { status, body } = errorAnswer(err)
