@@ -14,8 +14,8 @@ export type SqsBridgeConfig = ServiceConfig & {
   readonly holdMaxMs: number
 }
 
-/** SQS shows a message again 12 hours after its receipt, however often its visibility was extended. */
-const HOLD_MAX_S = 11 * 3_600
+/** The last message in hand may be held 10 hours more, and SQS shows any message again 12 hours after its receipt. */
+const HOLD_MAX_S = 3_600
 
 export function sqsBridgeConfigFromEnv(env: Env): SqsBridgeConfig {
   return {

@@ -38,14 +38,15 @@ export async function startSqsBridge(config: SqsBridgeConfig, overrides: { logge
 
   const queue = createSqsQueue(config.sqs)
   releasers.add(() => queue.close())
-  const metrics = createSqsBridgeMetrics(registry, () => receiver.inWork)
+  const inHand = () => receiver.inWork
+  const metrics = createSqsBridgeMetrics(registry, inHand)
   const kafka = createKafkaClient(config.kafka, `sqs-bridge-${config.instanceId}`, logger)
   const sink = new KafkaSink(kafka, new AvroCodecs(config.registry, kafka))
   releasers.add(() => Promise.race([sink.close(), clock.sleep(SINK_CLOSE_MS)]))
-  const gate = new SinkGate({ sink, clock, logger, onPhase: (phase) => metrics.kafkaUp.set(phase === 'up' ? 1 : 0) })
+  const gate = new SinkGate({ sink, clock, logger, inHand, onPhase: (phase) => metrics.kafkaUp.set(phase === 'up' ? 1 : 0) })
   releasers.add(() => gate.close())
   const bridge = new Bridge({ sink, gate, clock, logger, metrics, holdMaxMs: config.holdMaxMs })
-  const receiver: SqsReceiver = createReceiver({ config, queue, clock, logger, metrics, gate, bridge, inHand: () => receiver.inWork })
+  const receiver: SqsReceiver = createReceiver({ config, queue, clock, logger, metrics, gate, bridge })
   releasers.add(() => receiver.close(config.stopTimeoutMs * STOP_WORK_SHARE))
 
   const stopping = new AbortController()
@@ -87,16 +88,15 @@ function createReceiver(deps: {
   metrics: SqsBridgeMetrics
   gate: SinkGate
   bridge: Bridge
-  inHand: () => number
 }): SqsReceiver {
-  const { config, queue, clock, logger, metrics, gate, bridge, inHand } = deps
+  const { config, queue, clock, logger, metrics, gate, bridge } = deps
   return new SqsReceiver({
     queue,
     clock,
     logger,
     config: config.receiver,
     handle: (batch, settle, stopping) => bridge.handle(batch, settle, stopping),
-    admit: (stopping) => gate.mayReceive(inHand, stopping),
+    admit: (stopping) => gate.mayReceive(stopping),
     onReceived: (messages) => metrics.received.inc(messages),
     onReceiveFailed: () => metrics.receiveErrors.inc(),
     onRemoved: (worked) => (worked ? metrics.deleted : metrics.deleteFailures).inc(),

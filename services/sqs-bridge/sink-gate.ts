@@ -2,16 +2,20 @@ import type { Clock } from '#libs/runtime/clock.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
 import { retryDelayMs } from '#libs/runtime/retry.ts'
 import type { OrderEventSink } from './core/order-event-sink.ts'
-import { healthy, mayPublish, mayReceive, nextHealth, type SinkHealth, type SinkSignal } from './core/sink-health.ts'
+import { healthy, mayGiveBack, mayPublish, mayReceive, nextHealth, type SinkHealth, type SinkSignal } from './core/sink-health.ts'
 
 export type SinkGateDeps = {
   readonly sink: Pick<OrderEventSink, 'probe'>
   readonly clock: Clock
   readonly logger: Logger
+  /** Messages received and not yet settled. */
+  readonly inHand: () => number
   readonly onPhase: (phase: SinkHealth['phase']) => void
 }
 
 const POLL_MS = 100
+/** The last message in hand stays this much longer; SQS shows any message again 12 hours after its receipt. */
+const HOLD_LAST_MS = 10 * 3_600_000
 
 /** Holds receiving and publishing back while Kafka takes nothing (core/sink-health.ts), and finds out when it does again. */
 export class SinkGate {
@@ -30,25 +34,34 @@ export class SinkGate {
     this.#health = nextHealth(before, signal)
     if (this.#health === before) return
     const { phase } = this.#health
+    if (phase === before.phase) return
     this.#deps.onPhase(phase)
     if (phase === 'down') this.#deps.logger.warn({ err }, 'Kafka takes nothing: no messages are received until it does')
     if (phase === 'up') this.#deps.logger.info('Kafka takes records again')
     if (phase === 'down') this.#probing ??= this.#probe()
   }
 
-  /** @returns false where `holdMs` passed or `stopping` aborted first */
+  /**
+   * Holds a message until it may be published.
+   * @returns false where it should go back to the queue: `stopping` aborted, or `holdMs` passed (the last message in hand
+   * may have to stay longer)
+   */
   async mayPublish(holdMs: number, stopping: AbortSignal): Promise<boolean> {
-    const untilMs = this.#deps.clock.nowMs() + holdMs
+    const { clock, inHand } = this.#deps
+    const untilMs = clock.nowMs() + holdMs
+    const lastMs = untilMs + HOLD_LAST_MS
     while (!mayPublish(this.#health)) {
-      if (stopping.aborted || this.#deps.clock.nowMs() >= untilMs) return false
-      await this.#deps.clock.sleep(POLL_MS)
+      const nowMs = clock.nowMs()
+      if (stopping.aborted || nowMs >= lastMs || (nowMs >= untilMs && mayGiveBack(this.#health, inHand()))) return false
+      await clock.sleep(POLL_MS)
     }
     return true
   }
 
   /** Rejects when `stopping` aborts. */
-  async mayReceive(inHand: () => number, stopping: AbortSignal): Promise<void> {
-    while (!mayReceive(this.#health, inHand())) await this.#deps.clock.sleep(POLL_MS, stopping)
+  async mayReceive(stopping: AbortSignal): Promise<void> {
+    const { clock, inHand } = this.#deps
+    while (!mayReceive(this.#health, inHand())) await clock.sleep(POLL_MS, stopping)
   }
 
   async close(): Promise<void> {
@@ -66,6 +79,7 @@ export class SinkGate {
         await sink.probe()
         this.report('probed')
       } catch (err) {
+        this.report('probeFailed')
         logger.debug({ err }, 'Kafka does not answer')
       }
     }

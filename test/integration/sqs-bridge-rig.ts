@@ -1,5 +1,5 @@
 import { GetQueueAttributesCommand, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs'
-import { Kafka, type KafkaMessage, logLevel } from 'kafkajs'
+import { ConfigResourceTypes, Kafka, type KafkaMessage, logLevel } from 'kafkajs'
 import { pino } from 'pino'
 import { expect, vi } from 'vitest'
 import { AvroCodecs } from '#libs/kafka/avro.ts'
@@ -34,13 +34,13 @@ export class BridgeRig {
     this.#kafka = new Kafka({ clientId: 'bridge-test', brokers: stack.kafkaBrokers, logLevel: logLevel.NOTHING })
   }
 
-  static async make(stack: Stack, name: string, options: IsolateOptions = {}): Promise<BridgeRig> {
+  static async make(stack: Stack, name: string, options: IsolateOptions & { replicationFactor?: number } = {}): Promise<BridgeRig> {
     const names = await stack.isolate(name, options)
     const env = {
       KAFKA_BROKERS: stack.kafkaBrokers.join(','),
       KAFKA_TOPIC_PREFIX: names.topicPrefix,
       KAFKA_PARTITIONS: '4',
-      KAFKA_REPLICATION_FACTOR: String(stack.brokers),
+      KAFKA_REPLICATION_FACTOR: String(options.replicationFactor ?? stack.brokers),
       SCHEMA_REGISTRY_URL: stack.schemaRegistryUrl,
       SQS_QUEUE_URL: names.sqsQueueUrl,
       SQS_ENDPOINT: stack.sqsEndpoint,
@@ -57,6 +57,15 @@ export class BridgeRig {
   async cleanup(): Promise<void> {
     this.sqs.destroy()
     await this.names.cleanup()
+  }
+
+  /** Makes the topic refuse writes unless this many replicas are in sync. */
+  async requireInSync(spec: TopicSpec, replicas: number): Promise<void> {
+    const admin = this.#kafka.admin()
+    await admin.connect()
+    const configEntries = [{ name: 'min.insync.replicas', value: String(replicas) }]
+    await admin.alterConfigs({ validateOnly: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: `${this.names.topicPrefix}${spec.name}`, configEntries }] })
+    await admin.disconnect()
   }
 
   async startBridge(env: Record<string, string> = {}): Promise<SqsBridge> {

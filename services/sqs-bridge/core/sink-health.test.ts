@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { healthy, mayPublish, mayReceive, nextHealth, redeliveryDelayS, type SinkSignal } from './sink-health.ts'
+import { healthy, mayGiveBack, mayPublish, mayReceive, nextHealth, redeliveryDelayS, type SinkSignal } from './sink-health.ts'
 
 const after = (...signals: SinkSignal[]) => signals.reduce(nextHealth, healthy)
 
@@ -10,7 +10,7 @@ test('in good times it receives and publishes', () => {
 
 test('after a failure nothing goes on but probes', () => {
   const health = after('published', 'failed', 'failed')
-  expect(health).toEqual({ phase: 'down', failures: 1 })
+  expect(health).toEqual({ phase: 'down', failures: 1, unreachable: false })
   expect(mayReceive(health, 0)).toBe(false)
   expect(mayPublish(health)).toBe(false)
 })
@@ -25,6 +25,13 @@ test('a probe that comes back lets what is in hand be tried, and receives only w
 test('failures add up until something is published', () => {
   expect(after('failed', 'probed', 'failed', 'probed', 'failed').failures).toBe(3)
   expect(after('failed', 'probed', 'failed', 'published')).toEqual(healthy)
+})
+
+test('while Kafka answers and refuses, one message stays in hand to find out when it no longer does', () => {
+  for (const health of [after('failed'), after('failed', 'probed', 'failed'), after('failed', 'probeFailed', 'probed', 'failed')]) {
+    expect([1, 2].map((inHand) => mayGiveBack(health, inHand))).toEqual([false, true])
+  }
+  expect(mayGiveBack(after('failed', 'probeFailed'), 1)).toBe(true)
 })
 
 test('a late acknowledgement ends an outage', () => {
