@@ -8,34 +8,48 @@ export type OrderEventToPublish = {
   /** `order.accepted`, `order.rider_assigned`, `order.delivered`, `order.cancelled`; anything else makes a poison event. */
   readonly type: string
   readonly payload: Readonly<Record<string, unknown>>
+  /** As SNS does with raw message delivery: the payload as the body, the attributes on the SQS message. */
+  readonly raw?: boolean
+  /** Default: a new trace. */
+  readonly traceparent?: string
 }
 
 export type PublishOptions = {
   readonly env?: Env
   readonly queueUrl?: string
   readonly endpoint?: string
-  /** As SNS does with raw message delivery: the payload as the body, the attributes on the SQS message. */
-  readonly raw?: boolean
-  readonly traceparent?: string
 }
 
 export type PublishedOrderEvent = { readonly sqsMessageId: string; readonly snsMessageId: string | undefined; readonly traceparent: string }
 
+export type OrderPublisher = { publish(event: OrderEventToPublish): Promise<PublishedOrderEvent>; close(): void }
+
 /**
- * Puts an order event on the queue as an SNS subscription would. The queue is `queueUrl`, else `SQS_QUEUE_URL`, else that
+ * Puts order events on the queue as an SNS subscription would. The queue is `queueUrl`, else `SQS_QUEUE_URL`, else that
  * of the local stack.
  */
-export async function publishOrderEvent(event: OrderEventToPublish, options: PublishOptions = {}): Promise<PublishedOrderEvent> {
-  const traceparent = options.traceparent ?? newTraceparent()
-  const attributes = { eventType: event.type, traceparent }
-  const snsMessageId = options.raw ? undefined : newId()
-  const message = JSON.stringify(event.payload)
-  const body = snsMessageId === undefined ? message : JSON.stringify(snsEnvelope(snsMessageId, message, attributes))
+export function createOrderPublisher(options: PublishOptions = {}): OrderPublisher {
   const queue = createSqsQueue(sqsConfigFromEnv(queueEnv(options)))
+  return {
+    async publish({ type: eventType, payload, raw, traceparent = newTraceparent() }) {
+      const attributes = { eventType, traceparent }
+      const message = JSON.stringify(payload)
+      if (raw) return { sqsMessageId: await queue.send(message, attributes), snsMessageId: undefined, traceparent }
+      const snsMessageId = newId()
+      const sqsMessageId = await queue.send(JSON.stringify(snsEnvelope(snsMessageId, message, attributes)))
+      return { sqsMessageId, snsMessageId, traceparent }
+    },
+    close: () => queue.close(),
+  }
+}
+
+/** For a single event; many want a publisher, which keeps its connections. */
+export async function publishOrderEvent(event: OrderEventToPublish, options: PublishOptions = {}): Promise<PublishedOrderEvent> {
+  const publisher = createOrderPublisher(options)
   try {
-    return { sqsMessageId: await queue.send(body, options.raw ? attributes : {}), snsMessageId, traceparent }
+    return await publisher.publish(event)
   } finally {
-    queue.close()
+    publisher.close()
   }
 }
 
@@ -91,7 +105,7 @@ export async function orderCommand(argv: readonly string[], env: Env, out: Pick<
         const { order: orderId, occurredAt, raw, queueUrl, endpoint } = options
         const payload = { orderId, ...toPayload(options), ...(occurredAt !== undefined && { occurredAt }) }
         const type = `order.${name}`
-        const published = await publishOrderEvent({ type, payload }, { env, ...(raw && { raw }), ...(queueUrl && { queueUrl }), ...(endpoint && { endpoint }) })
+        const published = await publishOrderEvent({ type, payload, ...(raw && { raw }) }, { env, ...(queueUrl && { queueUrl }), ...(endpoint && { endpoint }) })
         out.log(`${type} ${JSON.stringify(payload)}`)
         out.log(`SQS message ${published.sqsMessageId}, traceparent ${published.traceparent}`)
       })

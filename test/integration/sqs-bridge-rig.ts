@@ -5,10 +5,12 @@ import { expect, vi } from 'vitest'
 import { AvroCodecs } from '#libs/kafka/avro.ts'
 import { createKafkaClient } from '#libs/kafka/client.ts'
 import { ensureTopics } from '#libs/kafka/topics-admin.ts'
+import { systemClock } from '#libs/runtime/clock.ts'
+import { withRetry } from '#libs/runtime/retry.ts'
 import type { OrderEvent } from '#libs/domain/inputs.ts'
 import { orderEventFromAvro } from '#libs/streams/avro-shapes.ts'
 import { type TopicSpec, topics } from '#libs/streams/topics.ts'
-import { type OrderEventToPublish, type PublishOptions, publishOrderEvent } from '../../deploy/local/order.ts'
+import { createOrderPublisher, type OrderEventToPublish, type OrderPublisher, type PublishedOrderEvent } from '../../deploy/local/order.ts'
 import { sqsBridgeConfigFromEnv } from '../../services/sqs-bridge/config.ts'
 import { type SqsBridge, startSqsBridge } from '../../services/sqs-bridge/service.ts'
 import { type Isolated, type IsolateOptions, type Stack, sqsClient } from '../support/stack.ts'
@@ -24,11 +26,13 @@ export class BridgeRig {
   readonly sqs: SQSClient
   readonly #codecs: AvroCodecs
   readonly #kafka: Kafka
+  readonly #publisher: OrderPublisher
 
   private constructor(stack: Stack, names: Isolated, env: Record<string, string>) {
     this.names = names
     this.env = env
     this.sqs = sqsClient(stack)
+    this.#publisher = createOrderPublisher({ env })
     const client = createKafkaClient(sqsBridgeConfigFromEnv(env).kafka, 'bridge-test', logger)
     this.#codecs = new AvroCodecs(sqsBridgeConfigFromEnv(env).registry, client)
     this.#kafka = new Kafka({ clientId: 'bridge-test', brokers: stack.kafkaBrokers, logLevel: logLevel.NOTHING })
@@ -49,13 +53,15 @@ export class BridgeRig {
     }
     const rig = new BridgeRig(stack, names, env)
     const client = createKafkaClient(sqsBridgeConfigFromEnv(env).kafka, 'bridge-test', logger)
-    await ensureTopics(client)
+    // kafkajs' wait for leaders gives up where a broker has not heard of the new topics yet.
+    await withRetry(() => ensureTopics(client), { clock: systemClock, signal: AbortSignal.timeout(30_000), attemptsMax: 5 })
     await rig.#codecs.registerAll()
     return rig
   }
 
   async cleanup(): Promise<void> {
     this.sqs.destroy()
+    this.#publisher.close()
     await this.names.cleanup()
   }
 
@@ -79,8 +85,8 @@ export class BridgeRig {
     return bridge
   }
 
-  publish(event: OrderEventToPublish, options: PublishOptions = {}): ReturnType<typeof publishOrderEvent> {
-    return publishOrderEvent(event, { queueUrl: this.env['SQS_QUEUE_URL']!, endpoint: this.env['SQS_ENDPOINT']!, ...options })
+  publish(event: OrderEventToPublish): Promise<PublishedOrderEvent> {
+    return this.#publisher.publish(event)
   }
 
   /** Everything that the topic holds now, by partition and offset. */

@@ -25,7 +25,7 @@ describe('a good event', () => {
   test.each([['envelope', false], ['raw', true]] as const)('in %s form becomes one record of its order, and leaves SQS', async (form, raw) => {
     bridge = await rig.startBridge()
     const orderId = `good-${form}`
-    const { traceparent, snsMessageId } = await rig.publish(accepted(orderId), { raw })
+    const { traceparent, snsMessageId } = await rig.publish({ ...accepted(orderId), raw })
     await rig.untilDrained()
     const [record, ...others] = await ofOrder(orderId)
     expect(others).toEqual([])

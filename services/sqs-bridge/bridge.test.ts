@@ -1,0 +1,80 @@
+import { pino } from 'pino'
+import { Registry } from 'prom-client'
+import { afterEach, expect, test } from 'vitest'
+import { ChatError } from '#libs/domain/errors.ts'
+import type { OrderEvent } from '#libs/domain/inputs.ts'
+import { systemClock } from '#libs/runtime/clock.ts'
+import type { QueueMessage } from '#libs/sqs/queue.ts'
+import { Bridge } from './bridge.ts'
+import type { OrderEventSink } from './core/order-event-sink.ts'
+import { createSqsBridgeMetrics } from './metrics.ts'
+import { SinkGate } from './sink-gate.ts'
+
+/** Keeps what was published, and fails as it is told. */
+class MemorySink implements OrderEventSink {
+  readonly published: OrderEvent[] = []
+  readonly deadLetters: string[] = []
+  failures: Error[] = []
+
+  async publish(event: OrderEvent): Promise<void> {
+    await new Promise(setImmediate)
+    const failure = this.failures.shift()
+    if (failure) throw failure
+    this.published.push(event)
+  }
+
+  async deadLetter(_: unknown, code: string): Promise<void> {
+    this.deadLetters.push(code)
+  }
+
+  async probe(): Promise<void> {}
+}
+
+const gates: SinkGate[] = []
+afterEach(async () => {
+  for (const gate of gates.splice(0)) await gate.close()
+})
+
+async function handle(sink: MemorySink, payloads: readonly object[], stopping = new AbortController().signal) {
+  const logger = pino({ level: 'silent' })
+  const gate = new SinkGate({ sink, clock: systemClock, logger, inHand: () => payloads.length, onPhase: () => {} })
+  gates.push(gate)
+  const metrics = createSqsBridgeMetrics(new Registry(), () => 0)
+  const bridge = new Bridge({ sink, gate, clock: systemClock, logger, metrics, holdMaxMs: 60_000 })
+  const batch = payloads.map((payload, i): QueueMessage => ({ messageId: `m${i}`, receiptHandle: `h${i}`, body: JSON.stringify(payload), sentTimestampMs: Date.now(), receiveCount: 2, attributes: {} }))
+  const settled: string[] = []
+  await bridge.handle(
+    batch,
+    { remove: ({ messageId }) => settled.push(`${messageId} removed`), release: ({ messageId }, delayS) => settled.push(`${messageId} released ${delayS}`) },
+    stopping,
+  )
+  return settled.toSorted()
+}
+
+const ended = (orderId: string, what: string) => ({ type: `order.${what}`, orderId })
+
+test('events of one order are published in the order of the batch, also over failures', async () => {
+  const sink = new MemorySink()
+  sink.failures = [new ChatError('unavailable'), new ChatError('unavailable')]
+  const settled = await handle(sink, [ended('a', 'cancelled'), ended('b', 'delivered'), ended('a', 'delivered'), { type: 'order.accepted', orderId: 'a', customerId: 'c', vendorId: 'v' }])
+  expect(settled).toEqual(['m0 removed', 'm1 removed', 'm2 removed', 'm3 removed'])
+  expect(sink.published.filter((event) => event.orderId === 'a').map((event) => ('reason' in event ? event.reason : event.type))).toEqual(['cancelled', 'delivered', 'orderAccepted'])
+})
+
+test('poison is dead-lettered beside good events', async () => {
+  const sink = new MemorySink()
+  expect(await handle(sink, [ended('a', 'created'), ended('b', 'delivered')])).toEqual(['m0 removed', 'm1 removed'])
+  expect([sink.deadLetters, sink.published.length]).toEqual([['unknown_event_type'], 1])
+})
+
+test('what can never be written goes back to the queue, whose redrive policy will set it aside', async () => {
+  const sink = new MemorySink()
+  sink.failures = [new TypeError('planted')]
+  expect(await handle(sink, [ended('a', 'delivered')])).toEqual(['m0 released 10'])
+})
+
+test('a stop does not wait for Kafka to come back', async () => {
+  const sink = new MemorySink()
+  sink.failures = [new ChatError('unavailable')]
+  expect(await handle(sink, [ended('a', 'delivered')], AbortSignal.abort())).toEqual(['m0 released 10'])
+})
