@@ -64,7 +64,7 @@ export function elasticMqSpec(config: StackConfig, tools: Tools): ProcessSpec {
     stopSignal: 'SIGTERM',
     stopDeadlineMs: 10_000,
     ready: async () => (await queueNames(`http://${HOST}:${config.sqsPort}`)).includes(SQS_QUEUE),
-    readyDeadlineMs: 60_000,
+    readyDeadlineMs: 120_000,
   }
 }
 

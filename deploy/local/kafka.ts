@@ -87,6 +87,6 @@ export function kafkaSpec(config: StackConfig, node: KafkaNode, tools: Tools): P
     stopSignal: 'SIGTERM',
     stopDeadlineMs: 20_000,
     ready: async () => (await kafkaBrokerIds(HOST, node.port)).length === config.kafka.length,
-    readyDeadlineMs: 60_000,
+    readyDeadlineMs: 120_000,
   }
 }

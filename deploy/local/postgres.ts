@@ -80,7 +80,7 @@ export function postgresSpec(cluster: PostgresCluster, config: StackConfig, tool
     discardSignal: 'SIGQUIT',
     stopDeadlineMs: 15_000,
     ready: () => isAccepting(config.postgresPort, tools),
-    readyDeadlineMs: 60_000,
+    readyDeadlineMs: 120_000,
   }
 }
 

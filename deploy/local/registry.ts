@@ -32,6 +32,6 @@ export function registrySpec(config: StackConfig, tools: Tools): ProcessSpec {
     stopSignal: 'SIGTERM',
     stopDeadlineMs: 10_000,
     ready: async () => (await fetch(`http://${HOST}:${config.registryPort}/health/ready`)).ok,
-    readyDeadlineMs: 90_000,
+    readyDeadlineMs: 120_000,
   }
 }
