@@ -1,7 +1,7 @@
 -- Up Migration
 
 -- Where history rests. Everything below persisted_offsets.next_offset of a partition is in these tables, everything
--- from it on is in the log (docs/architecture.md). Only message-persister writes to them.
+-- from it on is in the log (docs/architecture.md). Only message-persister writes to them; to admin_audit, the api too.
 
 CREATE TABLE persisted_offsets (
   topic       text    NOT NULL,
@@ -35,10 +35,23 @@ CREATE TABLE room_participants (
   room_id   text   NOT NULL REFERENCES chat_rooms,
   role      text   NOT NULL,
   since_seq bigint NOT NULL,
+  -- The room's, where it never changes; a trigger copies it. Without it, the rooms of a user who has been away cost a
+  -- walk through everyone's newer rooms.
+  opened_at timestamptz NOT NULL,
   PRIMARY KEY (user_id, room_id)
 );
 CREATE INDEX room_participants_room ON room_participants (room_id);
+CREATE INDEX room_participants_opened ON room_participants (user_id, opened_at DESC, room_id DESC);
 CREATE INDEX chat_rooms_opened ON chat_rooms (opened_at DESC, room_id DESC);
+-- Few rooms are open at any time.
+CREATE INDEX chat_rooms_open ON chat_rooms (opened_at DESC, room_id DESC) WHERE NOT is_readonly;
+
+CREATE FUNCTION copy_opened_at() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  SELECT opened_at INTO NEW.opened_at FROM chat_rooms WHERE room_id = NEW.room_id;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER room_participants_opened_at BEFORE INSERT ON room_participants FOR EACH ROW EXECUTE FUNCTION copy_opened_at();
 
 CREATE TABLE chat_messages (
   room_id           text   NOT NULL,

@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Validator } from '@seriousme/openapi-schema-validator'
+import type { Queryable } from '#libs/postgres/pool.ts'
+import { decodeCursor } from '../../services/api/core/cursor.ts'
+import { selectRooms, selectRoomsOf } from '../../services/api/sql/rooms.ts'
 import { type ApiFixture, PersistedRoom, startFixture } from './api-fixture.ts'
 
 let f: ApiFixture
@@ -58,7 +61,9 @@ describe('lists of rooms', () => {
   test('times that differ by a microsecond are told apart', async () => {
     for (let i = 0; i < 7; i++) {
       await new PersistedRoom(f.pool, `micro-${i}`).open(['micro', 'customer'])
-      await f.pool.query(`UPDATE chat_rooms SET opened_at = timestamptz '2031-01-01 00:00:00.999990+00' + $2 * interval '1 microsecond' WHERE room_id = $1`, [`micro-${i}`, i])
+      for (const table of ['chat_rooms', 'room_participants']) {
+        await f.pool.query(`UPDATE ${table} SET opened_at = timestamptz '2031-01-01 00:00:00.999990+00' + $2 * interval '1 microsecond' WHERE room_id = $1`, [`micro-${i}`, i])
+      }
     }
     expect(await pageThrough('/me/rooms', 'micro')).toEqual([6, 5, 4, 3, 2, 1, 0].map((i) => `micro-${i}`))
   })
@@ -71,6 +76,39 @@ describe('lists of rooms', () => {
     expect(await pageThrough('/admin/rooms', admin)).toEqual(expect.arrayContaining(['list-other', ...newestFirst]))
     const { body } = await f.get('/admin/rooms?status=closed&limit=1', admin)
     expect(body.rooms[0]).toMatchObject({ closedAt: expect.any(Number), participants: [{ userId: 'cust' }, { userId: 'shop' }] })
+  })
+
+  test('cost a walk along one index, also for a user who has been away while others opened rooms', async () => {
+    const own = await startFixture('api-many')
+    await own.pool.query(
+      `INSERT INTO chat_rooms (room_id, participants, is_readonly, head_seq, message_count, opened_at, last_event_at)
+       SELECT 'r' || i, '[]', i < 19000, 1, 0, timestamptz '2025-01-01 00:00+00' + i * interval '1 minute', now() FROM generate_series(1, 20000) i`,
+    )
+    await own.pool.query(
+      `INSERT INTO room_participants (user_id, room_id, role, since_seq)
+       SELECT CASE WHEN i <= 500 THEN 'away' ELSE 'u' || i % 100 END, 'r' || i, 'vendor', 1 FROM generate_series(1, 20000) i`,
+    )
+    await own.pool.query('ANALYZE')
+    let plan: any
+    const explained: Queryable = {
+      query: async (text, values) => {
+        const { rows } = await own.pool.query<any>(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ${text}`, values)
+        plan = rows[0]['QUERY PLAN'][0].Plan
+        return { rows: [], rowCount: 0 }
+      },
+    }
+    const blocks = () => plan['Shared Hit Blocks'] + plan['Shared Read Blocks']
+    const cursor = decodeCursor((await own.get('/me/rooms?limit=200', 'away')).body.nextCursor)
+    for (const page of [{ cursor: undefined, limit: 50 }, { cursor, limit: 50 }]) {
+      await selectRoomsOf(explained, 'away' as never, page)
+      expect(plan['Actual Rows']).toBe(51)
+      // At most the user's own rooms; a walk through all newer ones would be some 80,000.
+      expect(blocks()).toBeLessThan(2_500)
+    }
+    await selectRooms(explained, { cursor: { openedAtUs: Date.UTC(2025, 0, 14, 4, 0) * 1000, roomId: 'r' as never }, limit: 50 }, false)
+    expect(plan['Actual Rows']).toBeLessThan(51)
+    expect(blocks()).toBeLessThan(2_500)
+    await own.close()
   })
 
   test('a cursor that we did not make is refused', async () => {

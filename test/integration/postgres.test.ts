@@ -56,7 +56,7 @@ describe('the pool', () => {
     const victim = open({ POSTGRES_POOL_MAX: '2' })
     const pid = async () => (await victim.query<{ v: number }>('SELECT pg_backend_pid() AS v')).rows[0]!.v
     await pool.query('SELECT pg_terminate_backend($1)', [await pid()])
-    await expect.poll(() => victim.stats().total).toBe(0)
+    await expect.poll(() => victim.stats().total, { timeout: 15_000 }).toBe(0)
     const asleep = victim.withConnection(async (connection) => {
       const { rows } = await connection.query<{ v: number }>('SELECT pg_backend_pid() AS v')
       setTimeout(() => void pool.query('SELECT pg_terminate_backend($1)', [rows[0]!.v]), 50)

@@ -6,7 +6,7 @@ import { decodeCursor, roomsPage } from '../core/cursor.ts'
 import { PAGE } from '../core/message-page.ts'
 import { adminRooms, adminRoomsQuery, errorResponses, eventsPage, eventsQuery, roomParams } from '../schemas.ts'
 import { selectEvents } from '../sql/events.ts'
-import { selectRooms } from '../sql/rooms.ts'
+import { selectRooms, selectRoomsOf } from '../sql/rooms.ts'
 
 /** For the role admin, and only for reading. Every request is in admin_audit before it is answered. */
 export const adminRoutes: FastifyPluginCallbackTypebox<{ readonly db: Queryable }> = (app, { db }, done) => {
@@ -47,8 +47,10 @@ export const adminRoutes: FastifyPluginCallbackTypebox<{ readonly db: Queryable 
       const { status, participant, cursor, limit = PAGE.limitDefault } = request.query
       const from = cursor === undefined ? undefined : decodeCursor(cursor)
       await auditAdmin(db, request, 'list_rooms')
-      const filter = { readOnly: status && status === 'closed', participant: participant as UserId | undefined }
-      return roomsPage(await selectRooms(db, filter, { cursor: from, limit }), limit)
+      const readOnly = status && status === 'closed'
+      const page = { cursor: from, limit }
+      const found = participant === undefined ? selectRooms(db, page, readOnly) : selectRoomsOf(db, participant as UserId, page, readOnly)
+      return roomsPage(await found, limit)
     },
   )
   done()

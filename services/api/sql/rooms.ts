@@ -56,33 +56,28 @@ export async function selectRoomsOf(
   db: Queryable,
   userId: UserId,
   { cursor, limit }: RoomsQuery,
+  readOnly?: boolean,
 ): Promise<readonly (RoomRow & { readonly role: Role })[]> {
   const { rows } = await db.query<RoomRow & { role: Role }>(
     `SELECT p.role, ${ROOM_COLUMNS}
        FROM room_participants p JOIN chat_rooms r USING (room_id)
-      WHERE p.user_id = $1 AND ($2::bigint IS NULL OR (r.opened_at, r.room_id) < (${opened('$2')}, $3))
-      ORDER BY r.opened_at DESC, r.room_id DESC LIMIT $4`,
-    [userId, cursor?.openedAtUs ?? null, cursor?.roomId ?? null, limit + 1],
+      WHERE p.user_id = $1 AND ($2::bigint IS NULL OR (p.opened_at, p.room_id) < (${opened('$2')}, $3))
+        AND ($5::boolean IS NULL OR r.is_readonly = $5)
+      ORDER BY p.opened_at DESC, p.room_id DESC LIMIT $4`,
+    [userId, cursor?.openedAtUs ?? null, cursor?.roomId ?? null, limit + 1, readOnly ?? null],
   )
   return rows
 }
 
-export type RoomsFilter = { readonly readOnly: boolean | undefined; readonly participant: UserId | undefined }
-
-/** All rooms, or those of a participant of now, by opening, newest first, up to limit + 1. */
-export async function selectRooms(
-  db: Queryable,
-  { readOnly, participant }: RoomsFilter,
-  { cursor, limit }: RoomsQuery,
-): Promise<readonly RoomRow[]> {
+/** All rooms, by opening, newest first, up to limit + 1. */
+export async function selectRooms(db: Queryable, { cursor, limit }: RoomsQuery, readOnly?: boolean): Promise<readonly RoomRow[]> {
   const { rows } = await db.query<RoomRow>(
     `SELECT ${ROOM_COLUMNS}
        FROM chat_rooms r
       WHERE ($1::boolean IS NULL OR r.is_readonly = $1)
-        AND ($2::text IS NULL OR r.room_id IN (SELECT p.room_id FROM room_participants p WHERE p.user_id = $2))
-        AND ($3::bigint IS NULL OR (r.opened_at, r.room_id) < (${opened('$3')}, $4))
-      ORDER BY r.opened_at DESC, r.room_id DESC LIMIT $5`,
-    [readOnly ?? null, participant ?? null, cursor?.openedAtUs ?? null, cursor?.roomId ?? null, limit + 1],
+        AND ($2::bigint IS NULL OR (r.opened_at, r.room_id) < (${opened('$2')}, $3))
+      ORDER BY r.opened_at DESC, r.room_id DESC LIMIT $4`,
+    [readOnly ?? null, cursor?.openedAtUs ?? null, cursor?.roomId ?? null, limit + 1],
   )
   return rows
 }
