@@ -1,4 +1,5 @@
 import type { Consumer, PartitionAssigner } from 'kafkajs'
+import { ChatError } from '#libs/domain/errors.ts'
 import type { TopicName } from '#libs/streams/topics.ts'
 import { newId } from '#libs/runtime/clock.ts'
 import type { KafkaClient } from './client.ts'
@@ -49,6 +50,7 @@ export class PositionedConsumer {
   #running = false
   #closed = false
   #lastHeardMs = 0
+  readonly #confirmations = new Set<{ readonly sinceMs: number; readonly resolve: () => void }>()
 
   constructor(kafka: KafkaClient, options: PositionedConsumerOptions) {
     const { config } = kafka
@@ -79,9 +81,13 @@ export class PositionedConsumer {
   async start(): Promise<void> {
     const { events } = this.#consumer
     this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberAssignment))
-    this.#consumer.on(events.REQUEST, () => {
+    let heartbeatSentMs = 0
+    this.#consumer.on(events.REQUEST, ({ payload }) => {
       this.#lastHeardMs = Date.now()
+      if (payload.apiName === 'Heartbeat') heartbeatSentMs = payload.sentAt
     })
+    // Comes right behind the request that it is about, and only where the coordinator has said yes.
+    this.#consumer.on(events.HEARTBEAT, () => this.#onMembershipConfirmed(heartbeatSentMs))
     this.#consumer.on(events.START_BATCH_PROCESS, ({ payload }) => {
       if (payload.batchSize > 0) return
       const topic = this.#kafka.unnamed(payload.topic) as TopicName
@@ -126,7 +132,27 @@ export class PositionedConsumer {
     if (entry.held.size > 0 !== wasHeld) this.#apply(entry)
   }
 
-  /** For people's lag tools alone: correctness never reads committed offsets. */
+  /**
+   * Resolves when the group's coordinator has confirmed this member in its generation, by a heartbeat that was sent
+   * after the call. @throws ChatError `ownership_lost` where it does not within `timeoutMs`
+   */
+  async confirmMembership(timeoutMs: number): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const confirmation = { sinceMs: Date.now(), resolve }
+    this.#confirmations.add(confirmation)
+    const timer = setTimeout(() => reject(new ChatError('ownership_lost', `the group has not confirmed this member in ${timeoutMs} ms`)), timeoutMs)
+    try {
+      await promise
+    } finally {
+      clearTimeout(timer)
+      this.#confirmations.delete(confirmation)
+    }
+  }
+
+  /**
+   * For people's lag tools alone: correctness never reads committed offsets. (After its group's coordinator has moved
+   * kafkajs goes on asking the old one, so commits may fail until the next rebalance.)
+   */
   async commit(positions: readonly { topic: TopicName; partition: number; next: bigint }[]): Promise<void> {
     const mine = positions.filter((p) => this.#isAssigned(p.topic, p.partition))
     if (mine.length === 0 || !this.#running) return
@@ -143,6 +169,10 @@ export class PositionedConsumer {
 
   #isAssigned(topic: TopicName, partition: number): boolean {
     return this.#assigned.get(topic)?.includes(partition) ?? false
+  }
+
+  #onMembershipConfirmed(sentMs: number): void {
+    for (const { sinceMs, resolve } of this.#confirmations) if (sentMs >= sinceMs) resolve()
   }
 
   #onJoin(memberAssignment: Record<string, readonly number[]>): void {

@@ -95,7 +95,7 @@ export type TaskOptions<Prepared> = {
    * Asked before a partition is taken over *again*: rejects where this process cannot prove that it is still the one to
    * do so. Otherwise a zombie that wakes up would take it from its new owner.
    */
-  readonly confirmAssigned: (acknowledged: ReadonlyMap<string, bigint>) => Promise<void>
+  readonly confirmAssigned: () => Promise<void>
   readonly limits?: Partial<TaskLimits>
   readonly observer?: Partial<TaskObserver>
 }
@@ -174,7 +174,7 @@ export class FencedTask<Prepared> {
     for (let attempt = 0; !signal.aborted; attempt++) {
       const tenure = new Tenure(this.#options, this.#limits, signal)
       try {
-        if (attempt > 0) await this.#options.confirmAssigned(this.#tenure?.acknowledged ?? new Map())
+        if (attempt > 0) await this.#options.confirmAssigned()
         await tenure.takeOver()
         this.#tenure = tenure
         attempt = 0
@@ -246,7 +246,7 @@ class Tenure<Prepared> {
     this.#last = this.#epoch
     this.#markedMs = clock.nowMs()
     // ready: only after the marker is acknowledged. No snapshot of an earlier owner can come behind this.
-    const sentinelOffset = await this.#writer.commit([this.#processor.sentinel(newNonce())])
+    const sentinelOffset = await this.#commit([this.#processor.sentinel(newNonce())])
     await this.#restore(sentinelOffset)
     this.#snapshottedMs = clock.nowMs()
     await inputs.open(this.#acknowledged, (topic, records) => this.#enqueue(topic, records))
@@ -294,7 +294,7 @@ class Tenure<Prepared> {
       if (this.#queued > 0) await this.#appendBatch()
       if (this.#due(this.#markedMs, this.#limits.remarkEveryMs)) await this.#remark()
       this.#snapshotIfDue()
-      if (this.#queued === 0 && this.#failure === undefined) await this.#idle()
+      if (this.#queued === 0 && this.#failure === undefined && !this.#signal.aborted) await this.#idle()
     }
     await this.#snapshotInFlight
     // So that the next owner has little to replay.
@@ -411,12 +411,17 @@ class Tenure<Prepared> {
     const records = this.#processor.snapshot({ nextOffset, ownerEpoch: this.#epoch, inputs: new Map(this.#acknowledged) }, nowMs)
     this.#snapshottedMs = nowMs
     this.#checkpointed = this.#last
+    await this.#commit(records)
+    observer?.snapshotted?.(records.length, clock.nowMs() - nowMs)
+  }
+
+  /** However it fails, fenced or unknown: only another takeover tells what happened. */
+  async #commit(records: readonly OutRecord[]): Promise<bigint> {
     try {
-      await this.#writer!.commit(records)
+      return await this.#writer!.commit(records)
     } catch (err) {
       throw err instanceof ChatError ? err : new ChatError('ownership_lost', `a snapshot failed: ${(err as Error).message}`, { cause: err })
     }
-    observer?.snapshotted?.(records.length, clock.nowMs() - nowMs)
   }
 
   async #idle(): Promise<void> {

@@ -19,6 +19,9 @@ import { prepareInputs } from './core/prepare.ts'
 import { type PreparedInput, RoomProcessor } from './core/room-processor.ts'
 import { createRoomStateMetrics, type RoomStateMetrics } from './metrics.ts'
 
+/** Some heartbeats. Where none gets through, the partition may be another's: asked again after a delay. */
+const CONFIRM_WITHIN_MS = 5_000
+
 type RoomTask = FencedTask<PreparedInput>
 type Codecs = Record<'orderEvents' | 'chatCommands' | 'roomEvents' | 'roomState', AvroCodec>
 
@@ -139,7 +142,7 @@ function createTask(parts: Parts, partition: number): RoomTask {
     clock: systemClock,
     newNonce: newId,
     retryDelayMs: (attempt) => retryDelayMs(attempt),
-    confirmAssigned: (acknowledged) => confirmAssigned(consumer, partition, acknowledged),
+    confirmAssigned: () => consumer.confirmMembership(CONFIRM_WITHIN_MS),
     limits: config.task,
     observer: {
       takenOver: (epoch, tookMs) => {
@@ -162,15 +165,6 @@ function createTask(parts: Parts, partition: number): RoomTask {
       },
     },
   })
-}
-
-/** The group's coordinator refuses a commit of a member that it has given up, or while it rebalances. */
-async function confirmAssigned(consumer: PositionedConsumer, partition: number, acknowledged: ReadonlyMap<string, bigint>): Promise<void> {
-  try {
-    await consumer.commit(positionsOf(partition, acknowledged))
-  } catch (err) {
-    throw new ChatError('ownership_lost', `the group does not confirm partition ${partition}: ${(err as Error).message}`, { cause: err })
-  }
 }
 
 function positionsOf(partition: number, acknowledged: ReadonlyMap<string, bigint> | undefined) {

@@ -10,7 +10,8 @@ export type ServiceProcessOptions = {
   readonly root: string
 }
 
-const READY_WITHIN_MS = 40_000
+// Two cores may have many processes to start at once.
+const READY_WITHIN_MS = 90_000
 const STOP_WITHIN_MS = 20_000
 
 /** One service as a process of its own, which a test may stop, kill, pause and start again. */
@@ -77,6 +78,16 @@ export class ServiceProcess {
   /** The last lines of its log. */
   logTail(lines = 15): string {
     return readFileSync(this.#options.logFile, 'utf8').split('\n').slice(-lines).join('\n')
+  }
+
+  log(): string {
+    return readFileSync(this.#options.logFile, 'utf8')
+  }
+
+  /** Sum over the series whose name and labels begin with `series`. */
+  async metricSum(series: string): Promise<number> {
+    const lines = (await this.metric(series)).split('\n').filter((line) => line !== '')
+    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
   }
 
   async metric(name: string): Promise<string> {

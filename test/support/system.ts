@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import pg from 'pg'
 import { devJwks, signDevToken } from '#libs/auth/dev-key.ts'
 import { commonServiceEnv, type ServiceInstance, type ServiceName, serviceEnv, type ServiceWorld } from '../../deploy/local/service-env.ts'
@@ -12,7 +13,7 @@ import { publishOrderEvent } from '../../deploy/local/order.ts'
 import { setUp, setUpConfigFromEnv } from '../../deploy/setup/setup.ts'
 import { ChatSocket, type ConnectOptions } from './chat-socket.ts'
 import { ServiceProcess } from './service-process.ts'
-import type { Isolated, Stack } from './stack.ts'
+import { type Isolated, type Stack, sqsClient } from './stack.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -87,14 +88,25 @@ export class System {
     return signDevToken({ file: this.#keyFile, issuer: 'order-chat-dev', audience: 'order-chat', userId, role, ttlS })
   }
 
+  /** A token that differs from a good one in what is given. */
+  tokenWith(claims: { readonly userId: string; readonly role?: string; readonly ttlS?: number; readonly issuer?: string; readonly audience?: string }): Promise<string> {
+    return signDevToken({ file: this.#keyFile, issuer: 'order-chat-dev', audience: 'order-chat', role: 'user', ttlS: 3_600, ...claims })
+  }
+
   /** `http://127.0.0.1:<port>` of the n-th edge, from 1. */
   edgeUrl(n: number): string {
     return `http://${HOST}:${this.process(`edge-${n}`).env['EDGE_PORT']}`
   }
 
-  /** Puts an order event on the queue. `type` without `order.`. */
-  async order(type: string, orderId: string, payload: Readonly<Record<string, unknown>> = {}): Promise<void> {
-    await publishOrderEvent({ type: `order.${type}`, payload: { orderId, ...payload } }, { queueUrl: this.names.sqsQueueUrl, endpoint: this.stack.sqsEndpoint })
+  /** Puts an order event on the queue. `type` without `order.`; `raw`: as SNS raw message delivery. */
+  async order(type: string, orderId: string, payload: Readonly<Record<string, unknown>> = {}, { raw = false } = {}): Promise<void> {
+    await publishOrderEvent({ type: `order.${type}`, payload: { orderId, ...payload }, raw }, { queueUrl: this.names.sqsQueueUrl, endpoint: this.stack.sqsEndpoint })
+  }
+
+  /** Puts a message on the queue as it is, byte for byte. */
+  async putOnQueue(body: string): Promise<void> {
+    const client = sqsClient(this.stack)
+    await client.send(new SendMessageCommand({ QueueUrl: this.names.sqsQueueUrl, MessageBody: body })).finally(() => client.destroy())
   }
 
   /** Opens a room and waits until an edge admits its customer to it. */
@@ -104,12 +116,17 @@ export class System {
     socket.close()
   }
 
+  /** As `connect`, with whatever token, or none. */
+  async connectAs(edge: number, options: ConnectOptions): Promise<ChatSocket> {
+    const socket = await ChatSocket.connect(this.edgeUrl(edge), options)
+    this.#sockets.push(socket)
+    return socket
+  }
+
   /** A `ws` socket that keeps every frame. */
   async connect(edge: number, options: Omit<ConnectOptions, 'token'> & { readonly userId: string; readonly role?: string; readonly token?: string }): Promise<ChatSocket> {
     const token = options.token ?? (await this.token(options.userId, options.role))
-    const socket = await ChatSocket.connect(this.edgeUrl(edge), { ...options, token })
-    this.#sockets.push(socket)
-    return socket
+    return this.connectAs(edge, { ...options, token })
   }
 
   /** What Postgres has of a room, ascending. */

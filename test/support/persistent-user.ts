@@ -1,0 +1,134 @@
+import { v7 as uuidV7 } from 'uuid'
+import { ChatSocket, type Frame } from './chat-socket.ts'
+
+export type SeenEvent = { readonly seq: number; readonly kind: string; readonly clientMessageId: string | undefined; readonly messageId: string | undefined }
+
+export type UserOptions = {
+  readonly userId: string
+  readonly roomId: string
+  readonly token: string
+  /** Tried one after the other. */
+  readonly edgeUrls: readonly string[]
+}
+
+type Waiting = { readonly clientMessageId: string; readonly text: string; readonly acked: PromiseWithResolvers<Frame>; sentAtMs: number }
+
+/** How long an answer may take before the message is sent again under its id. */
+const RESEND_AFTER_MS = 3_000
+
+/**
+ * A stubborn client in one room, written for tests alone: reconnects with `since` to the next edge, sends each message
+ * until it is acked, and keeps what it saw. Whatever the protocol forbids is an anomaly.
+ */
+export class PersistentUser {
+  readonly options: UserOptions
+  readonly seen: SeenEvent[] = []
+  readonly acks = new Map<string, Frame>()
+  readonly anomalies: string[] = []
+  /** Times at which something new was seen, ms since 1970. */
+  readonly seenAtMs: number[] = []
+  readonly #outbox: Waiting[] = []
+  #socket: ChatSocket | undefined
+  #stopped = false
+  #running: Promise<void> | undefined
+  #edge = 0
+
+  constructor(options: UserOptions) {
+    this.options = options
+  }
+
+  get lastSeq(): number {
+    return this.seen.at(-1)?.seq ?? 0
+  }
+
+  get unacked(): number {
+    return this.#outbox.length
+  }
+
+  start(firstEdge = 0): void {
+    this.#edge = firstEdge
+    this.#running = this.#run()
+  }
+
+  /** Resolves with the ack, after however many tries. */
+  send(text: string): Promise<Frame> {
+    const waiting: Waiting = { clientMessageId: uuidV7(), text, acked: Promise.withResolvers(), sentAtMs: 0 }
+    this.#outbox.push(waiting)
+    return waiting.acked.promise
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#socket?.terminate()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      const url = this.options.edgeUrls[this.#edge++ % this.options.edgeUrls.length]!
+      try {
+        this.#socket = await ChatSocket.connect(url, { token: this.options.token, orderId: this.options.roomId, since: this.lastSeq })
+        await this.#serve(this.#socket)
+      } catch {
+        // The edge is down or not ready: the next one.
+      }
+      for (const waiting of this.#outbox) waiting.sentAtMs = 0
+      await pause(50 + Math.random() * 100)
+    }
+  }
+
+  async #serve(socket: ChatSocket): Promise<void> {
+    let next = 0
+    while (!this.#stopped && !socket.closed) {
+      for (; next < socket.frames.length; next++) this.#take(socket.frames[next]!)
+      for (const waiting of this.#outbox) this.#sendIfDue(socket, waiting)
+      await pause(5)
+    }
+    for (; next < socket.frames.length; next++) this.#take(socket.frames[next]!)
+  }
+
+  #sendIfDue(socket: ChatSocket, waiting: Waiting): void {
+    if (Date.now() - waiting.sentAtMs < RESEND_AFTER_MS || socket.closed) return
+    waiting.sentAtMs = Date.now()
+    const { clientMessageId, text } = waiting
+    socket.sendRaw(JSON.stringify({ id: clientMessageId, type: 'sendMessage', clientMessageId, message: text }))
+  }
+
+  #take(frame: Frame): void {
+    if (frame.type === 'ack') this.#takeAck(frame)
+    else if (frame.type === 'error') this.#takeError(frame)
+    else if (frame.type === 'newMessage') this.#see(frame, frame.type)
+    else if (frame.type === 'roomUpdated') this.#see(frame, frame['event'] as string)
+    else if (frame.type === 'joined' && frame['since'] !== this.lastSeq) this.anomalies.push(`joined from ${frame['since']}, held ${this.lastSeq}`)
+  }
+
+  #takeAck(frame: Frame): void {
+    const id = frame['clientMessageId'] as string
+    if (frame['repeated'] !== true && frame['seq'] === this.lastSeq + 1) this.#see(frame, 'newMessage')
+    else if ((frame['seq'] as number) > this.lastSeq) this.anomalies.push(`ack of seq ${frame['seq']} before ${this.lastSeq + 1}`)
+    const before = this.acks.get(id)
+    if (before && (before['seq'] !== frame['seq'] || before['messageId'] !== frame['messageId'])) this.anomalies.push(`two acks of ${id}: ${before['seq']} and ${frame['seq']}`)
+    this.acks.set(id, frame)
+    const at = this.#outbox.findIndex((waiting) => waiting.clientMessageId === id)
+    if (at >= 0) this.#outbox.splice(at, 1)[0]!.acked.resolve(frame)
+  }
+
+  #takeError(frame: Frame): void {
+    const at = this.#outbox.findIndex((waiting) => waiting.clientMessageId === frame['id'])
+    if (at < 0) return
+    if (frame['retriable'] === true) this.#outbox[at]!.sentAtMs = Date.now() - RESEND_AFTER_MS + ((frame['retryAfterMs'] as number | undefined) ?? 300)
+    else this.#outbox.splice(at, 1)[0]!.acked.resolve(frame)
+  }
+
+  #see(frame: Frame, kind: string): void {
+    const seq = frame['seq'] as number
+    if (seq !== this.lastSeq + 1) {
+      this.anomalies.push(`saw seq ${seq} after ${this.lastSeq}`)
+      return
+    }
+    this.seen.push({ seq, kind, clientMessageId: frame['clientMessageId'] as string | undefined, messageId: frame['messageId'] as string | undefined })
+    this.seenAtMs.push(Date.now())
+  }
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
