@@ -92,7 +92,6 @@ class Client implements ChatClient {
   readonly #sender: Sender
   readonly #renewal: TokenRenewal
   readonly #orderId: RoomId | undefined
-  #loading: Promise<void> | undefined
   #serverTime: ServerTime | undefined
   #userId: UserId | undefined
   #closed = false
@@ -130,8 +129,7 @@ class Client implements ChatClient {
   connect(): Promise<void> {
     if (this.#closed) return Promise.reject(new ChatClientError('client_closed'))
     if (this.#orderId !== undefined && !this.#rooms.has(this.#orderId)) this.join(this.#orderId)
-    this.#loading ??= this.#sender.load()
-    const firstOnline = this.#loading.then(() => {
+    const firstOnline = this.#sender.loaded.then(() => {
       if (this.#closed) throw new ChatClientError('client_closed')
       const online = this.#onlineOrClosed()
       this.#transport.connect()

@@ -58,22 +58,27 @@ export class Sender {
   #lastPosition = 0
   #userId: UserId | undefined
   #closed = false
+  readonly #loading: Promise<void>
   /** Storage calls run one after another, so that a delete never overtakes its put. */
   #storageTail: Promise<void> = Promise.resolve()
 
   constructor(options: SenderOptions) {
     this.#options = options
+    this.#loading = this.#load()
   }
 
-  /** Reads what an earlier client left; nothing is sent before. */
-  async load(): Promise<void> {
+  /** Resolves when what an earlier client left has been read; nothing is sent before. */
+  get loaded(): Promise<void> {
+    return this.#loading
+  }
+
+  async #load(): Promise<void> {
     let left: OutboxEntry[] = []
     try {
       left = (await this.#options.storage.load()).filter(isOutboxEntry).sort((a, b) => a.position - b.position)
     } catch (err) {
       this.#options.onError(toClientError(err, 'storage_failed'))
     }
-    if (this.#closed) return
     for (const entry of left) this.#outbox = enqueued(this.#outbox, entry, true)
     this.#lastPosition = left.at(-1)?.position ?? 0
     const early = this.#early ?? []
@@ -140,6 +145,7 @@ export class Sender {
     this.onOffline()
     for (const { reject } of this.#watchers.values()) reject(new ChatClientError('client_closed'))
     this.#watchers.clear()
+    await this.#loading
     await this.#storageTail
   }
 
