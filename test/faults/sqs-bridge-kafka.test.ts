@@ -84,4 +84,4 @@ test('a bridge that starts while Kafka is down receives nothing until it is ther
   bridge = await starting
   await strict.untilDrained(30_000)
   expect(await readOrders(strict)).toEqual(expect.arrayContaining(waiting))
-}, 120_000)
+}, 180_000)

@@ -77,7 +77,7 @@ export class BridgeRig {
   async startBridge(env: Record<string, string> = {}): Promise<SqsBridge> {
     const bridge = await startSqsBridge(sqsBridgeConfigFromEnv({ ...this.env, ...env }), { logger })
     try {
-      await vi.waitFor(() => expect(bridge.isReady()).toBe(true), { timeout: 30_000, interval: 20 })
+      await vi.waitFor(() => expect(bridge.isReady()).toBe(true), { timeout: 90_000, interval: 20 })
     } catch (err) {
       await bridge.close()
       throw err
