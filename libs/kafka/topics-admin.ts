@@ -1,7 +1,11 @@
 import type { Admin, ITopicConfig } from 'kafkajs'
 import { type TopicName, type TopicSpec, topics } from '#libs/streams/topics.ts'
 import { ChatError } from '#libs/domain/errors.ts'
+import { systemClock } from '#libs/runtime/clock.ts'
+import { withRetry } from '#libs/runtime/retry.ts'
 import type { KafkaClient } from './client.ts'
+
+const CREATE_TIMEOUT_MS = 30_000
 
 export type OffsetRange = {
   /** The first offset that the partition still holds. */
@@ -18,7 +22,7 @@ export async function ensureTopics(kafka: KafkaClient): Promise<{ created: strin
     const existing = new Set(await admin.listTopics())
     const missing = Object.values(topics).filter((spec) => !existing.has(kafka.named(spec.name)))
     if (missing.length > 0) {
-      await admin.createTopics({ topics: missing.map((spec) => topicConfig(kafka, spec)), waitForLeaders: true, timeout: 30_000 })
+      await admin.createTopics({ topics: missing.map((spec) => topicConfig(kafka, spec)), waitForLeaders: false, timeout: CREATE_TIMEOUT_MS })
     }
     await checkPartitionCounts(kafka, admin)
     return { created: missing.map((spec) => spec.name) }
@@ -45,13 +49,24 @@ function topicConfig(kafka: KafkaClient, spec: TopicSpec): ITopicConfig {
 }
 
 async function checkPartitionCounts(kafka: KafkaClient, admin: Admin): Promise<void> {
-  const keyed = Object.values(topics).filter((spec) => spec.key !== null)
-  const found = await admin.fetchTopicMetadata({ topics: keyed.map((spec) => kafka.named(spec.name)) })
+  const specs = Object.values(topics)
+  const keyed = new Set(specs.filter((spec) => spec.key !== null).map((spec) => kafka.named(spec.name)))
+  const found = await withRetry(() => admin.fetchTopicMetadata({ topics: specs.map((spec) => kafka.named(spec.name)) }), {
+    clock: systemClock,
+    signal: AbortSignal.timeout(CREATE_TIMEOUT_MS),
+    shouldRetry: isNotThereYet,
+  })
   for (const { name, partitions } of found.topics) {
-    if (partitions.length !== kafka.config.partitions) {
+    if (keyed.has(name) && partitions.length !== kafka.config.partitions) {
       throw new ChatError('config_invalid', `topic ${name} has ${partitions.length} partitions, KAFKA_PARTITIONS says ${kafka.config.partitions}`)
     }
   }
+}
+
+/** A broker hears of new topics a moment after their creation; kafkajs' own `waitForLeaders` fails where it has not. */
+function isNotThereYet(err: unknown): boolean {
+  const { type, cause } = err as { type?: string; cause?: { type?: string } }
+  return ['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE'].includes(type ?? cause?.type ?? '')
 }
 
 /**
