@@ -23,6 +23,7 @@ const COMMANDS = {
   setup: ['deploy/local/cli.ts', 'setup'],
   test: ['node_modules/vitest/vitest.mjs', 'run'],
   demo: ['deploy/local/demo.ts'],
+  chat: ['deploy/local/chat.ts'],
   order: ['deploy/local/order.ts'],
   token: ['deploy/local/token.ts'],
 }

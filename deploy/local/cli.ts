@@ -35,7 +35,7 @@ async function start(options: StartOptions): Promise<void> {
     extraEnv: options.env,
     ...(options.sqsQueueUrl !== undefined && { sqsQueueUrl: options.sqsQueueUrl }),
   }, machine)
-  await printWelcome(stack, { infraOnly: options.infraOnly ?? false }, console.log)
+  await printWelcome(stack, { infraOnly: options.infraOnly ?? false, ownQueue: options.sqsQueueUrl !== undefined }, console.log)
   machine.progress.say(`Ready in ${seconds(Date.now() - startedMs)}. Logs are in ${path.relative(process.cwd(), stack.config.logDir)}. Ctrl-C stops everything.`)
   const failure = await Promise.race([stack.failed, untilInterrupted()])
   await stack.stop()

@@ -25,7 +25,8 @@ export const PARTITIONS = 12
 export function serviceInstances(ports: ServicePorts): ServiceInstance[] {
   const edges = ports.edge.map((port, i) => ({ id: `edge-${i + 1}`, service: 'edge' as const, env: { EDGE_HOST: HOST, EDGE_PORT: String(port) } }))
   const instances: Omit<ServiceInstance, 'metricsPort'>[] = [
-    { id: 'sqs-bridge', service: 'sqs-bridge', env: {} },
+    // A stop waits for the running poll: locally nobody pays for a shorter one.
+    { id: 'sqs-bridge', service: 'sqs-bridge', env: { SQS_WAIT_TIME_S: '1' } },
     { id: 'room-state', service: 'room-state', env: {} },
     { id: 'message-persister', service: 'message-persister', env: {} },
     ...edges,

@@ -1,8 +1,9 @@
 import { HOST } from './config.ts'
 import type { RunningStack } from './local-stack.ts'
+import { openSampleOrder, printSample } from './sample.ts'
 
 /** The last thing that `npm start` prints: where everything listens. */
-export async function printWelcome(stack: RunningStack, { infraOnly }: { infraOnly: boolean }, print: (line: string) => void): Promise<void> {
+export async function printWelcome(stack: RunningStack, { infraOnly, ownQueue }: { infraOnly: boolean; ownQueue: boolean }, print: (line: string) => void): Promise<void> {
   const { endpoints, ports } = stack
   const servers: [string, string][] = [
     ['Kafka', endpoints.kafkaBrokers.join(',')],
@@ -19,4 +20,6 @@ export async function printWelcome(stack: RunningStack, { infraOnly }: { infraOn
   print('')
   for (const [name, address] of infraOnly ? servers : [...services, ...servers]) print(`  ${name.padEnd(16)} ${address}`)
   print('')
+  // A queue of one's own has orders of its own, and none of ours may get into it.
+  if (!infraOnly && !ownQueue) printSample(await openSampleOrder(stack, new Date()), ports.edge[0], print)
 }

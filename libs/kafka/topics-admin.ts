@@ -48,6 +48,18 @@ function topicConfig(kafka: KafkaClient, spec: TopicSpec): ITopicConfig {
   }
 }
 
+/** Waits until every partition has a leader. */
+async function untilLed(kafka: KafkaClient, admin: Admin): Promise<void> {
+  const names = Object.values(topics).map((spec) => kafka.named(spec.name))
+  const signal = AbortSignal.timeout(30_000)
+  const check = async () => {
+    const { topics: found } = await admin.fetchTopicMetadata({ topics: names })
+    const leaderless = found.filter(({ partitions }) => partitions.length === 0 || partitions.some(({ leader }) => leader < 0))
+    if (leaderless.length > 0) throw new ChatError('unavailable', `no leader yet: ${leaderless.map(({ name }) => name).join(', ')}`)
+  }
+  await withRetry(check, { clock: systemClock, signal, backoff: { delayMsMin: 50, delayMsMax: 500 } })
+}
+
 async function checkPartitionCounts(kafka: KafkaClient, admin: Admin): Promise<void> {
   const specs = Object.values(topics)
   const keyed = new Set(specs.filter((spec) => spec.key !== null).map((spec) => kafka.named(spec.name)))

@@ -45,8 +45,11 @@ export async function startRoomState(config: RoomStateConfig) {
   const releasers = new Releasers()
   const failed = Promise.withResolvers<never>()
   const stopping = new AbortController()
+  // Ready once every partition of the first assignment was taken over; later rebalances are no reason to unlist a node.
   let ready = false
-  const health = await startHealthServer({ host: service.metricsHost, port: service.metricsPort, registry: metrics.registry, isReady: () => ready })
+  const isReady = () => (ready ||= assigned && tasks.entries().every(([, task]) => task.positions !== undefined))
+  let assigned = false
+  const health = await startHealthServer({ host: service.metricsHost, port: service.metricsPort, registry: metrics.registry, isReady: () => !stopping.signal.aborted && isReady() })
   releasers.add(() => health.close())
 
   const kafka = createKafkaClient(config.kafka, service.instanceId, logger)
@@ -64,12 +67,12 @@ export async function startRoomState(config: RoomStateConfig) {
   const consumer = new PositionedConsumer(kafka, {
     topics: inputTopics,
     group: { id: 'room-state', assigner: coPartitionedAssigner(config.kafka.partitions, () => tasks.partitions()) },
-    onAssigned: (assigned) => {
-      const partitions = assigned.get(topics.chatCommands.name) ?? []
+    onAssigned: (byTopic) => {
+      const partitions = byTopic.get(topics.chatCommands.name) ?? []
       logger.info({ partitions }, 'partitions are assigned')
       tasks.assign(partitions)
       metrics.partitions.set(partitions.length)
-      ready = true
+      assigned = true
     },
     onCrash,
     onPositionLost,
@@ -91,7 +94,6 @@ export async function startRoomState(config: RoomStateConfig) {
     finished: failed.promise,
     close: async () => {
       stopping.abort()
-      ready = false
       await releasers.releaseAll()
     },
   }
