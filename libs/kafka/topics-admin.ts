@@ -48,37 +48,28 @@ function topicConfig(kafka: KafkaClient, spec: TopicSpec): ITopicConfig {
   }
 }
 
-/** Waits until every partition has a leader. */
-async function untilLed(kafka: KafkaClient, admin: Admin): Promise<void> {
-  const names = Object.values(topics).map((spec) => kafka.named(spec.name))
-  const signal = AbortSignal.timeout(30_000)
+/**
+ * The topics once each partition has a leader: a broker hears of new ones a moment after their creation, and kafkajs' own
+ * `waitForLeaders` fails where it has not.
+ */
+async function untilLed(admin: Admin, names: string[]): Promise<readonly { name: string; partitions: readonly unknown[] }[]> {
   const check = async () => {
     const { topics: found } = await admin.fetchTopicMetadata({ topics: names })
     const leaderless = found.filter(({ partitions }) => partitions.length === 0 || partitions.some(({ leader }) => leader < 0))
     if (leaderless.length > 0) throw new ChatError('unavailable', `no leader yet: ${leaderless.map(({ name }) => name).join(', ')}`)
+    return found
   }
-  await withRetry(check, { clock: systemClock, signal, backoff: { delayMsMin: 50, delayMsMax: 500 } })
+  const signal = AbortSignal.timeout(CREATE_TIMEOUT_MS)
+  return withRetry(check, { clock: systemClock, signal, backoff: { delayMsMin: 50, delayMsMax: 500 } })
 }
 
 async function checkPartitionCounts(kafka: KafkaClient, admin: Admin): Promise<void> {
-  const specs = Object.values(topics)
-  const keyed = new Set(specs.filter((spec) => spec.key !== null).map((spec) => kafka.named(spec.name)))
-  const found = await withRetry(() => admin.fetchTopicMetadata({ topics: specs.map((spec) => kafka.named(spec.name)) }), {
-    clock: systemClock,
-    signal: AbortSignal.timeout(CREATE_TIMEOUT_MS),
-    shouldRetry: isNotThereYet,
-  })
-  for (const { name, partitions } of found.topics) {
-    if (keyed.has(name) && partitions.length !== kafka.config.partitions) {
+  const specs = new Map(Object.values(topics).map((spec) => [kafka.named(spec.name), spec]))
+  for (const { name, partitions } of await untilLed(admin, [...specs.keys()])) {
+    if (specs.get(name)?.key !== null && partitions.length !== kafka.config.partitions) {
       throw new ChatError('config_invalid', `topic ${name} has ${partitions.length} partitions, KAFKA_PARTITIONS says ${kafka.config.partitions}`)
     }
   }
-}
-
-/** A broker hears of new topics a moment after their creation; kafkajs' own `waitForLeaders` fails where it has not. */
-function isNotThereYet(err: unknown): boolean {
-  const { type, cause } = err as { type?: string; cause?: { type?: string } }
-  return ['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE'].includes(type ?? cause?.type ?? '')
 }
 
 /**
