@@ -293,21 +293,31 @@ export class Rooms {
     const { history, limits } = this.#options
     const { roomId, partition } = room
     const { connection } = subscription
+    const hasEnough = () => connection.socket.bufferedBytes() > limits.replayBufferBytes
     const offer = (event: Parameters<typeof eventFrame>[1]) => subscription.offer(event.seq, () => JSON.stringify(eventFrame(roomId, event)))
     let found = false
     connection.socket.cork(() => {
       for (const event of partition.bufferedEvents(roomId)) {
-        if (connection.socket.bufferedBytes() > limits.replayBufferBytes) break
+        if (hasEnough()) break
         if (event.seq <= room.view.headSeq && offer(event)) found = true
       }
     })
     if (found) return
     try {
       const events = await history.events(roomId, subscription.lastSeq, room.view.headSeq, limits.replayPageEvents)
-      if (connection.closed) return
-      connection.socket.cork(() => {
-        for (const event of events) if (!offer(event)) break
-      })
+      // A page of long messages is more than a socket may have waiting.
+      for (let next = 0; next < events.length && !connection.closed; ) {
+        if (hasEnough()) {
+          await connection.drained()
+          continue
+        }
+        const before = next
+        connection.socket.cork(() => {
+          while (next < events.length && !hasEnough() && offer(events[next]!)) next++
+        })
+        // Left meanwhile, or joined anew from elsewhere.
+        if (next === before) return
+      }
     } catch (err) {
       if (!hasCode(err, 'unavailable')) throw err
       // Counts as a page that brought nothing: tried again for a while.
