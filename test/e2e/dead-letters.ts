@@ -1,0 +1,31 @@
+import { Kafka, logLevel } from 'kafkajs'
+import { topics } from '#libs/streams/topics.ts'
+import type { System } from '../support/system.ts'
+
+export type DeadLetter = { readonly body: string; readonly headers: Readonly<Record<string, string>> }
+
+/** Reads order-events.dlq from its start until it has held `count` letters, in no particular order. */
+export async function readDeadLetters({ stack, names }: System, count: number, timeoutMs = 30_000): Promise<DeadLetter[]> {
+  const topic = `${names.topicPrefix}${topics.orderEventsDlq.name}`
+  const consumer = new Kafka({ clientId: 'dead-letters', brokers: stack.kafkaBrokers, logLevel: logLevel.NOTHING }).consumer({ groupId: `${topic}-${crypto.randomUUID()}`, maxWaitTimeInMs: 100 })
+  const letters: DeadLetter[] = []
+  const all = Promise.withResolvers<void>()
+  const timer = setTimeout(() => all.reject(new Error(`${letters.length} of ${count} dead letters: ${JSON.stringify(letters)}`)), timeoutMs)
+  try {
+    await consumer.connect()
+    await consumer.subscribe({ topic, fromBeginning: true })
+    await consumer.run({
+      autoCommit: false,
+      eachMessage: async ({ message }) => {
+        const headers = Object.entries(message.headers ?? {}).map(([name, value]) => [name, String(value)])
+        letters.push({ body: message.value!.toString(), headers: Object.fromEntries(headers) })
+        if (letters.length >= count) all.resolve()
+      },
+    })
+    await all.promise
+    return letters
+  } finally {
+    clearTimeout(timer)
+    await consumer.disconnect()
+  }
+}
