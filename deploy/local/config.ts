@@ -10,6 +10,8 @@ export type KafkaNode = { id: number; port: number; controllerPort: number }
 export type StackConfig = {
   /** Downloaded servers, shared by all stacks of this working copy. */
   cacheDir: string
+  /** Its data will be deleted and its speed not measured: it may save on both. */
+  throwAway: boolean
   /** What must survive a restart. */
   dataDir: string
   logDir: string
@@ -63,6 +65,7 @@ export function stackConfigFromEnv(env: Env, root: string, brokers: number): Sta
   const kafkaPort = portFromEnv(env, 'ORDER_CHAT_KAFKA_PORT')
   return {
     cacheDir: path.join(local, 'cache'),
+    throwAway: false,
     dataDir: path.join(local, 'data'),
     logDir: path.join(local, 'logs'),
     runDir: path.join(local, 'run'),

@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { HOST, SQS_ACCOUNT, SQS_DEAD_LETTER_QUEUE, SQS_MAX_RECEIVE_COUNT, SQS_QUEUE, type StackConfig } from './config.ts'
+import { classArchiveFlags, JVM_STOP_DEADLINE_MS, LIGHT_JVM } from './jvm.ts'
 import type { ProcessSpec } from './process.ts'
 import { serverEnv, type Tools } from './tools.ts'
 
@@ -58,11 +59,11 @@ export function elasticMqSpec(config: StackConfig, tools: Tools): ProcessSpec {
   return {
     name: 'elasticmq',
     command: tools.java,
-    args: ['-Xmx128m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', `-Dconfig.file=${file}`, '-cp', `${tools.servers}/elasticmq/*`, 'org.elasticmq.server.Main'],
+    args: ['-Xmx128m', ...LIGHT_JVM, ...classArchiveFlags(tools, 'elasticmq', config), `-Dconfig.file=${file}`, '-cp', `${tools.servers}/elasticmq/*`, 'org.elasticmq.server.Main'],
     cwd: dir,
     env: serverEnv(tools),
     stopSignal: 'SIGTERM',
-    stopDeadlineMs: 10_000,
+    stopDeadlineMs: JVM_STOP_DEADLINE_MS,
     ready: async () => (await queueNames(`http://${HOST}:${config.sqsPort}`)).includes(SQS_QUEUE),
     readyDeadlineMs: 120_000,
   }

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { HOST, type KafkaNode, replicationOf, StackError, type StackConfig } from './config.ts'
+import { classArchiveFlags, JVM_STOP_DEADLINE_MS, LIGHT_JVM } from './jvm.ts'
 import { kafkaBrokerIds } from './kafka-probe.ts'
 import type { ProcessSpec } from './process.ts'
 import { run } from './run.ts'
@@ -69,7 +70,7 @@ export async function prepareKafka(config: StackConfig, node: KafkaNode, tools: 
   writeFileSync(path.join(dir, 'log4j2.properties'), LOG4J)
   if (existsSync(path.join(logDir, 'meta.properties'))) return
   const format = ['format', '--cluster-id', CLUSTER_ID, '--config', path.join(dir, 'server.properties')]
-  const jvm = ['-Xmx128m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', `${tools.servers}/kafka/*`]
+  const jvm = ['-Xmx128m', ...LIGHT_JVM, '-cp', `${tools.servers}/kafka/*`]
   const { ok, output } = await run(tools.java, [...jvm, 'kafka.tools.StorageTool', ...format], { env: serverEnv(tools) })
   if (!ok) throw new StackError(`Kafka could not format ${logDir}:\n${output}`)
 }
@@ -78,14 +79,16 @@ export async function prepareKafka(config: StackConfig, node: KafkaNode, tools: 
 export function kafkaSpec(config: StackConfig, node: KafkaNode, tools: Tools): ProcessSpec {
   const dir = path.join(config.dataDir, `kafka-${node.id}`)
   const log4j = `-Dlog4j2.configurationFile=${path.join(dir, 'log4j2.properties')}`
+  const compiler = config.throwAway ? ['-XX:TieredStopAtLevel=1'] : []
+  const jvm = ['-Xms256m', '-Xmx512m', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', ...compiler, ...classArchiveFlags(tools, `kafka-${node.id}`, config)]
   return {
     name: `kafka-${node.id}`,
     command: tools.java,
-    args: ['-Xms256m', '-Xmx512m', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', log4j, '-cp', `${tools.servers}/kafka/*`, 'kafka.Kafka', path.join(dir, 'server.properties')],
+    args: [...jvm, log4j, '-cp', `${tools.servers}/kafka/*`, 'kafka.Kafka', path.join(dir, 'server.properties')],
     cwd: dir,
     env: serverEnv(tools),
     stopSignal: 'SIGTERM',
-    stopDeadlineMs: 20_000,
+    stopDeadlineMs: JVM_STOP_DEADLINE_MS,
     ready: async () => (await kafkaBrokerIds(HOST, node.port)).length === config.kafka.length,
     readyDeadlineMs: 120_000,
   }

@@ -10,7 +10,7 @@ import { readRecords, stopAllRecorded } from './pids.ts'
 
 export type KeeperOrder = 'stop' | 'discard'
 
-const STOP_DEADLINE_MS = 20_000
+const STOP_DEADLINE_MS = 40_000
 const self = fileURLToPath(import.meta.url)
 
 /** Starts the keeper of the calling process; ends with it. */

@@ -26,7 +26,7 @@ export type ProcessSpec = {
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null }
 
-const READY_POLL_MS = 50
+const READY_POLL_MS = 100
 const LOG_TAIL_LINES = 20
 
 /**

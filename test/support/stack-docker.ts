@@ -68,6 +68,7 @@ async function freshConfig(brokers: number): Promise<StackConfig> {
   const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, ...kafkaPorts] = await pickFreePorts(4 + brokers)
   return {
     cacheDir: '',
+    throwAway: true,
     dataDir: '',
     logDir: '',
     runDir: '',

@@ -46,6 +46,7 @@ async function freshConfig(brokers: number): Promise<StackConfig> {
   const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, ...kafkaPorts] = await pickFreePorts(4 + 2 * brokers)
   return {
     cacheDir,
+    throwAway: true,
     dataDir: path.join(dir, 'data'),
     logDir: path.join(dir, 'logs'),
     runDir: path.join(dir, 'run'),
