@@ -59,8 +59,7 @@ async function exclusively(work) {
     } catch (err) {
       if (err.code !== 'EEXIST') throw err
     }
-    const holder = Number(readFileSync(lock, 'utf8').trim() || Number.NaN)
-    if (!Number.isNaN(holder) && !isRunning(holder)) rmSync(lock, { force: true })
+    if (isAbandoned(lock)) rmSync(lock, { force: true })
     else if (!waiting) process.stderr.write('Waiting for another command of this project that is installing …\n')
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
@@ -71,12 +70,14 @@ async function exclusively(work) {
   }
 }
 
-function isRunning(pid) {
+/** A lock that is being written or was just released counts as held: the next look will tell. */
+function isAbandoned(lock) {
   try {
-    process.kill(pid, 0)
-    return true
+    const pid = Number(readFileSync(lock, 'utf8'))
+    if (pid > 0) process.kill(pid, 0)
+    return false
   } catch (err) {
-    return err.code === 'EPERM'
+    return err.code === 'ESRCH'
   }
 }
 

@@ -35,10 +35,18 @@ async function start(options: StartOptions): Promise<void> {
     extraEnv: options.env,
     ...(options.sqsQueueUrl !== undefined && { sqsQueueUrl: options.sqsQueueUrl }),
   }, machine)
+  try {
+    await runUntilInterrupted(stack, options, startedMs)
+  } finally {
+    await stack.stop()
+  }
+}
+
+/** @throws StackError when something of the stack cannot be kept running. */
+async function runUntilInterrupted(stack: RunningStack, options: StartOptions, startedMs: number): Promise<void> {
   await printWelcome(stack, { infraOnly: options.infraOnly ?? false, ownQueue: options.sqsQueueUrl !== undefined }, console.log)
   machine.progress.say(`Ready in ${seconds(Date.now() - startedMs)}. Logs are in ${path.relative(process.cwd(), stack.config.logDir)}. Ctrl-C stops everything.`)
   const failure = await Promise.race([stack.failed, untilInterrupted()])
-  await stack.stop()
   if (failure) throw failure
 }
 
