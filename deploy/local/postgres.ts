@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { chownSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { HOST, StackError, type StackConfig } from './config.ts'
@@ -27,7 +27,12 @@ export async function postgresCluster(config: StackConfig, tools: Tools): Promis
   mkdirSync(config.dataDir, { recursive: true })
   const enter = await run('/bin/sh', ['-c', 'cd "$1"', 'sh', config.dataDir], { cwd: '/', ...user })
   if (enter.ok) return { dir, user }
-  return { dir: path.join(fallbackDir(config), 'postgres'), user }
+  const fallback = fallbackDir(config)
+  mkdirSync(fallback, { recursive: true })
+  if (statSync(fallback).uid !== process.getuid?.()) throw new StackError(`${fallback} belongs to somebody else; remove it, or move the data with ORDER_CHAT_LOCAL_DIR`)
+  // Whatever the umask made of it, the other user must get through.
+  chmodSync(fallback, 0o711)
+  return { dir: path.join(fallback, 'postgres'), user }
 }
 
 /** Where a cluster goes that cannot be with the rest. Nothing else is ever put there. */
