@@ -85,6 +85,8 @@ export class Rooms {
     }
     const room = await this.admit(connection.speaker, roomId, since)
     if (connection.closed) return
+    // He may have been removed between the admission and now. From here on nothing awaits, and a removal will find him.
+    if (!mayEnter(room.view, connection.speaker)) throw new ChatError('not_a_participant')
     this.leave(connection, roomId)
     const subscription = new Subscription(connection, roomId, since)
     connection.subscriptions.set(roomId, subscription)
