@@ -48,6 +48,7 @@ export function edgeConfigFromEnv(env: Env): EdgeConfig {
     sessions: {
       heartbeatMs: envInt(env, 'EDGE_HEARTBEAT_MS', 25_000, { min: 1_000, max: 120_000 }),
       frameBytesMax: envInt(env, 'EDGE_FRAME_BYTES_MAX', 64 * 1024, { min: 1_024, max: 1024 * 1024 }),
+      requestTimeoutMs: envInt(env, 'EDGE_REQUEST_TIMEOUT_MS', 15_000, { min: 5_000 }),
       queuedPerSocketMax: envInt(env, 'EDGE_QUEUED_PER_SOCKET_MAX', 100, { min: 1 }),
       malformedMax: envInt(env, 'EDGE_MALFORMED_MAX', 20, { min: 1 }),
       refusalsMax: envInt(env, 'EDGE_REFUSALS_MAX', 200, { min: 1 }),

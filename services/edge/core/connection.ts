@@ -32,6 +32,8 @@ export class Connection {
   /** Requests are worked on one after another, so that answers and sends keep their order. */
   tail: Promise<void> = Promise.resolve()
   queued = 0
+  /** What is being worked on, and since when. */
+  busy: { readonly what: string; readonly sinceMs: number } | undefined
   #drained: (() => void)[] = []
 
   constructor(options: { id: string; socket: ClientSocket; speaker: Speaker; defaultRoom: RoomId | undefined; nextHeartbeatMs: number }) {

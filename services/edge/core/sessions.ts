@@ -26,6 +26,8 @@ export type SessionsOptions = {
 export type SessionLimits = {
   readonly heartbeatMs: number
   readonly frameBytesMax: number
+  /** A request that takes longer costs its socket. */
+  readonly requestTimeoutMs: number
   /** Requests of one socket that wait for their turn. */
   readonly queuedPerSocketMax: number
   /** Malformed frames, and refused floods, after which a socket is closed. */
@@ -59,7 +61,7 @@ export class Sessions {
     onOpened(connection)
     const { userId, expiresAtMs } = speaker
     connection.send({ type: 'connected', connectionId: id, userId, serverTimeMs: nowMs(), heartbeatMs, expiresAtMs })
-    if (first) this.#inTurn(connection, undefined, () => this.#joinFirst(connection, first))
+    if (first) this.#inTurn(connection, undefined, 'join', () => this.#joinFirst(connection, first))
     return connection
   }
 
@@ -76,7 +78,7 @@ export class Sessions {
       this.#countRefusal(connection)
       return
     }
-    this.#inTurn(connection, frame.id, () => this.#handle(connection, frame))
+    this.#inTurn(connection, frame.id, frame.type, () => this.#handle(connection, frame))
   }
 
   refuseMalformed(connection: Connection, id: RequestId | undefined, error: ChatError): void {
@@ -96,9 +98,17 @@ export class Sessions {
   tick(): void {
     const nowMs = this.#options.nowMs()
     for (const connection of this.#connections) {
+      const { busy } = connection
       if (connection.speaker.expiresAtMs <= nowMs) connection.close('token_expired')
+      else if (busy && nowMs - busy.sinceMs > this.#options.limits.requestTimeoutMs) this.#closeStuck(connection, busy.what)
       else if (connection.nextHeartbeatMs <= nowMs) this.#beat(connection, nowMs)
     }
+  }
+
+  /** Every wait below has a bound of its own, so this is a bug or a stranger's; a socket without answers helps nobody. */
+  #closeStuck(connection: Connection, what: string): void {
+    this.#options.onError(new ChatError('internal', `a ${what} has not ended in ${this.#options.limits.requestTimeoutMs} ms`), connection)
+    connection.close('internal', 1_000)
   }
 
   #beat(connection: Connection, nowMs: number): void {
@@ -106,15 +116,17 @@ export class Sessions {
     connection.send({ type: 'heartbeat', serverTimeMs: nowMs, heads: this.#options.rooms.headsOf(connection) })
   }
 
-  #inTurn(connection: Connection, id: RequestId | undefined, work: () => Promise<void>): void {
+  #inTurn(connection: Connection, id: RequestId | undefined, what: string, work: () => Promise<void>): void {
     connection.queued++
     connection.tail = connection.tail.then(async () => {
+      connection.busy = { what, sinceMs: this.#options.nowMs() }
       try {
         if (!connection.closed) await work()
       } catch (err) {
         this.#fail(connection, id, err)
       } finally {
         connection.queued--
+        connection.busy = undefined
       }
     })
   }
