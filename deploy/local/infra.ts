@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { type StackConfig, StackError } from './config.ts'
 import { requireDisk } from './disk.ts'
@@ -11,7 +11,7 @@ import { fallbackDir, type PostgresCluster, postgresCluster, postgresSpec, prepa
 import { LocalProcess, type ProcessSpec } from './process.ts'
 import { redisSpec } from './redis.ts'
 import { registrySpec } from './registry.ts'
-import { serverFolder } from './servers.ts'
+import { downloadServers, serverFolder } from './servers.ts'
 import { type Machine, systemTools, type Tools } from './tools.ts'
 
 const DISK_NEEDED_MB = 500
@@ -40,8 +40,9 @@ export class LocalInfra {
   static async start(config: StackConfig, machine: Machine): Promise<LocalInfra> {
     await requireFreePorts(portUses(config))
     requireDisk(config.dataDir, DISK_NEEDED_MB, 'the stack')
-    const servers = await serverFolder(config.cacheDir, machine)
-    const tools = { ...(await systemTools(machine)), servers }
+    const servers = serverFolder(config.cacheDir)
+    const tools = { ...(await systemTools(machine, { withMaven: !existsSync(servers) })), servers }
+    await downloadServers(servers, machine)
     requireSameBrokers(config)
     dropUnfinishedArchives(tools)
     const infra = new LocalInfra(config, machine, tools, await postgresCluster(config, tools))

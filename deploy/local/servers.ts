@@ -12,15 +12,17 @@ const POMS = fileURLToPath(new URL('./maven/', import.meta.url))
 const DISK_NEEDED_MB = 800
 const POM_FILES = ['pom.xml', 'kafka/pom.xml', 'elasticmq/pom.xml', 'registry/pom.xml']
 
-/**
- * The folder with Kafka, ElasticMQ and the registry in the versions that the POMs pin,
- * downloaded once. It appears by a rename, so a folder that is there is complete.
- */
-export async function serverFolder(cacheDir: string, machine: Machine): Promise<string> {
+/** The folder of Kafka, ElasticMQ and the registry in just the versions that the POMs pin. */
+export function serverFolder(cacheDir: string): string {
   const hash = createHash('sha256')
   for (const file of POM_FILES) hash.update(readFileSync(path.join(POMS, file)))
-  const dir = path.join(cacheDir, `servers-${hash.digest('hex').slice(0, 12)}`)
-  if (existsSync(dir)) return dir
+  return path.join(cacheDir, `servers-${hash.digest('hex').slice(0, 12)}`)
+}
+
+/** Fills the folder once. It appears by a rename, so a folder that is there is complete. */
+export async function downloadServers(dir: string, machine: Machine): Promise<void> {
+  if (existsSync(dir)) return
+  const cacheDir = path.dirname(dir)
   requireDisk(cacheDir, DISK_NEEDED_MB, 'the download of the servers')
   const mvn = await mavenProgram(machine)
   const fresh = `${dir}.${process.pid}`
@@ -38,5 +40,4 @@ export async function serverFolder(cacheDir: string, machine: Machine): Promise<
   } finally {
     rmSync(fresh, { recursive: true, force: true })
   }
-  return dir
 }

@@ -84,8 +84,8 @@ const redis: Need = {
  * Finds what the servers need, installing with apt what is missing where that is possible.
  * @throws StackError that names everything still missing and how to install it.
  */
-export async function systemTools(machine: Machine): Promise<SystemTools> {
-  await installMissing([java, postgres, redis], machine)
+export async function systemTools(machine: Machine, { withMaven }: { withMaven: boolean }): Promise<SystemTools> {
+  await installMissing([java, ...(withMaven ? [maven] : []), postgres, redis], machine)
   return {
     java: await required(java, machine),
     postgresBin: await required(postgres, machine),
@@ -95,8 +95,8 @@ export async function systemTools(machine: Machine): Promise<SystemTools> {
   }
 }
 
+/** For `systemTools` with Maven to have been called before. */
 export async function mavenProgram(machine: Machine): Promise<string> {
-  await installMissing([java, maven], machine)
   return required(maven, machine)
 }
 
