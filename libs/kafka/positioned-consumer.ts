@@ -1,7 +1,7 @@
 import type { Consumer, PartitionAssigner } from 'kafkajs'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { TopicName } from '#libs/streams/topics.ts'
-import { newId } from '#libs/runtime/clock.ts'
+import { newId, systemClock } from '#libs/runtime/clock.ts'
 import type { KafkaClient } from './client.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 import { toInRecord } from './record.ts'
@@ -83,7 +83,7 @@ export class PositionedConsumer {
     this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberAssignment))
     let heartbeatSentMs = 0
     this.#consumer.on(events.REQUEST, ({ payload }) => {
-      this.#lastHeardMs = Date.now()
+      this.#lastHeardMs = systemClock.nowMs()
       if (payload.apiName === 'Heartbeat') heartbeatSentMs = payload.sentAt
     })
     // Comes right behind the request that it is about, and only where the coordinator has said yes.
@@ -138,7 +138,7 @@ export class PositionedConsumer {
    */
   async confirmMembership(timeoutMs: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    const confirmation = { sinceMs: Date.now(), resolve }
+    const confirmation = { sinceMs: systemClock.nowMs(), resolve }
     this.#confirmations.add(confirmation)
     const timer = setTimeout(() => reject(new ChatError('ownership_lost', `the group has not confirmed this member in ${timeoutMs} ms`)), timeoutMs)
     try {

@@ -83,7 +83,7 @@ export async function startEdge(config: EdgeConfig) {
     onReply: (decision) => commands.onReply(decision),
     onCorrupt: (err) => failed.reject(err),
     onTrouble,
-    onDelivered: (event) => metrics.deliverySeconds.observe(Math.max(0, Date.now() - event.timestampMs) / 1_000),
+    onDelivered: (event) => metrics.deliverySeconds.observe(Math.max(0, systemClock.nowMs() - event.timestampMs) / 1_000),
   })
   const connectionLimiter = createConnectionLimiter({
     redis,
