@@ -102,6 +102,14 @@ describe('docker-compose.yml is the local stack in containers', () => {
     }
   })
 
+  test('three brokers are published where the local ones listen', () => {
+    const published = stackConfigFromEnv({}, '/project', 3).kafka.map(({ id, port }) => {
+      const [list] = (three.services[`kafka-${id}`]?.ports ?? service(`kafka-${id}`).ports) ?? []
+      return [port, defaults(list ?? '')]
+    })
+    expect(published).toEqual([[19_092, '127.0.0.1:19092:19092'], [19_093, '127.0.0.1:19093:19092'], [19_094, '127.0.0.1:19094:19092']])
+  })
+
   test('what npm start asks Docker for exists, and every variable it sets is read', () => {
     const all = { ...compose.services, ...three.services }
     expect(Object.keys(all)).toEqual(expect.arrayContaining(composeServers(3)))
