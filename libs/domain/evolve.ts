@@ -1,11 +1,11 @@
 import { emptyLedger, remember } from './dedupe.ts'
 import { toSecond } from './decide.ts'
-import { newRoom, type Entry, type RoomEvent, type RoomState } from './room.ts'
+import { isRoomEvent, newRoom, type Entry, type RoomEvent, type RoomState } from './room.ts'
 import type { RoomId, UserId } from './ids.ts'
 
 /**
  * The state after one entry. Pure and total: the state of a room is the fold of its entries, whoever folds them.
- * Replies change nothing; an entry of an unknown type (a newer writer's) only takes its seq.
+ * Replies change nothing; an entry of an unknown type (a newer writer's) only takes its seq, if it has one.
  */
 export function evolve(state: RoomState | undefined, roomId: RoomId, entry: Entry): RoomState | undefined {
   switch (entry.type) {
@@ -26,6 +26,8 @@ export function evolve(state: RoomState | undefined, roomId: RoomId, entry: Entr
     case 'riderStands':
       return { ...room, riderWon: { occurredAtMs: entry.occurredAtMs, eventId: entry.eventId } }
     default:
+      // A note or reply that only a newer writer knows.
+      if (!isRoomEvent(entry)) return state
       return applyEvent({ ...room, headSeq: entry.seq, lastEventMs: entry.timestampMs }, entry)
   }
 }
