@@ -41,7 +41,8 @@ export class ReaderRule {
       return 'marker'
     }
     const epoch = headerText(headers, headerNames.ownerEpoch)
-    if (epoch === undefined || epoch !== this.#epoch.toString()) return 'void'
+    // Before the first marker nothing is valid, not even a record that claims so.
+    if (this.#epoch === NO_EPOCH || epoch !== this.#epoch.toString()) return 'void'
     const source = sourceOf(headers)
     if (source) {
       const last = this.#lastSource.get(source.topic)

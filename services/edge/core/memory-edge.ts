@@ -16,7 +16,7 @@ import type { ClientSocket, Connection, Speaker } from './connection.ts'
 import type { History, LogTail } from './ports.ts'
 import { Rooms, type RoomsLimits } from './rooms.ts'
 import { advance, emptyView, type RoomView } from './room-view.ts'
-import { Sessions, type SessionLimits } from './sessions.ts'
+import { Sessions } from './sessions.ts'
 
 export const EDGE = 'edge-1'
 export const room = (id: string): RoomId => id as RoomId
@@ -32,7 +32,7 @@ const roomsLimits: RoomsLimits = {
   lingerMs: 60_000,
   buffer: { recordsMax: 1_000, bytesMax: 1_000_000 },
 }
-const sessionLimits: SessionLimits = { heartbeatMs: 25_000, frameBytesMax: 65_536, queuedPerSocketMax: 5, malformedMax: 3, refusalsMax: 3 }
+const sessionLimits = { requestTimeoutMs: 60_000, heartbeatMs: 25_000, requestTimeoutMs: 15_000, frameBytesMax: 65_536, queuedPerSocketMax: 5, malformedMax: 3, refusalsMax: 3 }
 
 const codec = {
   decode: (bytes: Buffer): unknown => JSON.parse(bytes.toString()),
