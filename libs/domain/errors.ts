@@ -31,7 +31,7 @@ export const errorCatalogue = {
     message: 'the time in clientMessageId is older than 7 days or more than 5 minutes ahead of the server',
   },
   content_empty: { retriable: false, httpStatus: 400, message: 'a message has at least 1 character' },
-  content_too_long: { retriable: false, httpStatus: 400, message: 'a message has at most 4,000 characters' },
+  content_too_long: { retriable: false, httpStatus: 400, message: 'the message has more characters than allowed (4,000 unless configured otherwise)' },
   content_invalid: { retriable: false, httpStatus: 400, message: 'a message is well-formed Unicode without U+0000' },
   frame_too_large: { retriable: false, httpStatus: 413, message: 'the frame is larger than the limit' },
   // How much they sent

@@ -18,7 +18,7 @@ export type OrderEvent = {
 
 export type RoomCommand = {
   readonly roomId: RoomId
-  /** Made by the edge or the api; the reply in `room-events` carries it back. */
+  /** Made by the edge; the reply in `room-events` carries it back. */
   readonly commandId: string
   readonly senderId: UserId
 } & {

@@ -1,6 +1,6 @@
 import { CompressionTypes, type Producer, type Transaction } from 'kafkajs'
 import { ChatError } from '#libs/domain/errors.ts'
-import type { FencedLog, LogAppender, SnapshotLog, SnapshotWriter, TaskInputs } from '#libs/streams/fenced-task.ts'
+import type { FencedLog, LogAppender, SnapshotLog, SnapshotWriter, TaskInputs } from '#libs/streams/fenced-ports.ts'
 import { type InRecord, type OutRecord, recordBytes } from '#libs/streams/record.ts'
 import { BATCH_BYTES_MAX, type TopicName } from '#libs/streams/topics.ts'
 import { newPlainProducer } from './batching-producer.ts'

@@ -40,7 +40,7 @@ export function createRedis(config: RedisConfig, logger: Logger): Redis {
   let down = false
   redis.on('error', (err: Error) => {
     // Once per outage, not once per attempt.
-    if (!down) logger.warn({ err: { message: err.message } }, 'Redis cannot be reached: limits are per node, typing and presence are off')
+    if (!down) logger.warn({ err: { message: err.message } }, 'Redis cannot be reached: limits are per node')
     down = true
   })
   redis.on('ready', () => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { MemoryPartition, seededRandom, VirtualTime } from './memory-log.ts'
 import { appliedInputs, decideTally, evolveTally, pick, playRivals, randomFaults, type Tally, tallyInput, TallyProcessor, tallySnapshots, validRecords } from './memory-task.ts'
-import type { InputRecord } from './fenced-task.ts'
+import type { InputRecord } from './fenced-ports.ts'
 
 const TOPICS = ['orders', 'commands']
 

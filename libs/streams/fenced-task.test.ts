@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { ChatError } from '#libs/domain/errors.ts'
-import type { InputRecord, Processor, TaskOptions } from './fenced-task.ts'
+import type { InputRecord, Processor } from './fenced-ports.ts'
+import type { TaskOptions } from './fenced-task.ts'
 import { type AppendFate, type CommitFate, type Machine, MemoryPartition, VirtualTime } from './memory-log.ts'
 import { appliedInputs, tallyInput, TallyProcessor, tallySnapshots, taskOn, testLimits, validRecords } from './memory-task.ts'
 import { OWNERSHIP_MARKER } from './topics.ts'

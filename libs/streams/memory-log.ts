@@ -1,5 +1,5 @@
 import { ChatError } from '#libs/domain/errors.ts'
-import type { FencedLog, LogAppender, SnapshotLog, SnapshotWriter, TaskClock, TaskInputs } from './fenced-task.ts'
+import type { FencedLog, LogAppender, SnapshotLog, SnapshotWriter, TaskClock, TaskInputs } from './fenced-ports.ts'
 import type { InRecord, OutRecord } from './record.ts'
 
 /** The same numbers in [0, 1) for the same seed (mulberry32). */
@@ -25,8 +25,9 @@ export class VirtualTime implements TaskClock {
     this.#nowMs = nowMs
   }
 
+  /** Whole ms, as a real clock gives. */
   nowMs(): number {
-    return this.#nowMs
+    return Math.floor(this.#nowMs)
   }
 
   /** Runs `work` in `delayMs`; returns what cancels it. */

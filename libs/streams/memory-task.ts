@@ -1,6 +1,7 @@
 import { ChatError } from '#libs/domain/errors.ts'
 import type { Checkpoint } from './avro-shapes.ts'
-import { FencedTask, type InputRecord, type Processor, type TaskOptions } from './fenced-task.ts'
+import type { InputRecord, Processor } from './fenced-ports.ts'
+import { FencedTask, type TaskOptions } from './fenced-task.ts'
 import type { Faults, Machine, MemoryPartition } from './memory-log.ts'
 import type { InRecord, OutRecord } from './record.ts'
 import { OWNERSHIP_MARKER } from './topics.ts'

@@ -7,7 +7,7 @@ export type TopicSpec = {
   readonly key: 'orderId' | 'roomId' | null
   readonly cleanup: 'delete' | 'compact'
   readonly retentionMs: number
-  readonly writer: 'sqs-bridge' | 'room-state' | 'edge, api'
+  readonly writer: 'sqs-bridge' | 'room-state' | 'edge'
   /** Avro schema in schemas/, registered as `<topic>-value`; null: the values are whatever could not be processed. */
   readonly schema: string | null
 }
@@ -17,7 +17,7 @@ const DAY_MS = 24 * 3_600_000
 export const topics = {
   orderEvents: { name: 'order-events', key: 'orderId', cleanup: 'delete', retentionMs: 7 * DAY_MS, writer: 'sqs-bridge', schema: 'order-events.avsc' },
   orderEventsDlq: { name: 'order-events.dlq', key: null, cleanup: 'delete', retentionMs: 30 * DAY_MS, writer: 'sqs-bridge', schema: null },
-  chatCommands: { name: 'chat-commands', key: 'roomId', cleanup: 'delete', retentionMs: 7 * DAY_MS, writer: 'edge, api', schema: 'chat-commands.avsc' },
+  chatCommands: { name: 'chat-commands', key: 'roomId', cleanup: 'delete', retentionMs: 7 * DAY_MS, writer: 'edge', schema: 'chat-commands.avsc' },
   chatCommandsDlq: { name: 'chat-commands.dlq', key: null, cleanup: 'delete', retentionMs: 30 * DAY_MS, writer: 'room-state', schema: null },
   roomEvents: { name: 'room-events', key: 'roomId', cleanup: 'delete', retentionMs: 30 * DAY_MS, writer: 'room-state', schema: 'room-events.avsc' },
   roomState: { name: 'room-state', key: 'roomId', cleanup: 'compact', retentionMs: -1, writer: 'room-state', schema: 'room-state.avsc' },

@@ -7,8 +7,7 @@ export function createRoomStateMetrics() {
   const registers = [registry]
   return {
     registry,
-    partitions: new Gauge({ name: 'room_state_partitions_owned', help: 'Partitions that this process has taken over', registers }),
-    rooms: new Gauge({ name: 'room_state_rooms', help: 'Rooms in memory', registers }),
+    partitions: new Gauge({ name: 'room_state_partitions_owned', help: 'Partitions that the group assigns to this process', registers }),
     takeovers: new Counter({ name: 'room_state_takeovers_total', help: 'Takeovers that were completed', registers }),
     takeoverSeconds: new Histogram({ name: 'room_state_takeover_seconds', help: 'From the fence to the first input', buckets: latencyBuckets, registers }),
     doubts: new Counter({ name: 'room_state_doubts_total', help: 'Tenures that ended in doubt, by error code', labelNames: ['code'], registers }),

@@ -17,7 +17,7 @@ import {
   sentinelToAvro,
   stateRecordFromAvro,
 } from '#libs/streams/avro-shapes.ts'
-import type { InputRecord, Processor } from '#libs/streams/fenced-task.ts'
+import type { InputRecord, Processor } from '#libs/streams/fenced-ports.ts'
 import { headerText } from '#libs/streams/reader-rule.ts'
 import type { InRecord, OutRecord } from '#libs/streams/record.ts'
 import { headerNames, OWNERSHIP_MARKER } from '#libs/streams/topics.ts'
