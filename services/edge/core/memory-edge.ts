@@ -32,7 +32,7 @@ const roomsLimits: RoomsLimits = {
   lingerMs: 60_000,
   buffer: { recordsMax: 1_000, bytesMax: 1_000_000 },
 }
-const sessionLimits = { requestTimeoutMs: 60_000, heartbeatMs: 25_000, requestTimeoutMs: 15_000, frameBytesMax: 65_536, queuedPerSocketMax: 5, malformedMax: 3, refusalsMax: 3 }
+const sessionLimits = { requestTimeoutMs: 60_000, heartbeatMs: 25_000, frameBytesMax: 65_536, queuedPerSocketMax: 5, malformedMax: 3, refusalsMax: 3 }
 
 const codec = {
   decode: (bytes: Buffer): unknown => JSON.parse(bytes.toString()),
