@@ -40,9 +40,7 @@ export class LocalInfra {
   static async start(config: StackConfig, machine: Machine): Promise<LocalInfra> {
     await requireFreePorts(portUses(config))
     requireDisk(config.dataDir, DISK_NEEDED_MB, 'the stack')
-    const servers = serverFolder(config.cacheDir)
-    const tools = { ...(await systemTools(machine, { withMaven: !existsSync(servers) })), servers }
-    await downloadServers(servers, machine)
+    const tools = await LocalInfra.prepare(config.cacheDir, machine)
     requireSameBrokers(config)
     dropUnfinishedArchives(tools)
     const infra = new LocalInfra(config, machine, tools, await postgresCluster(config, tools))
@@ -58,6 +56,14 @@ export class LocalInfra {
     } finally {
       machine.signal?.removeEventListener('abort', interrupt)
     }
+  }
+
+  /** Installs and downloads what is missing; does nothing the second time. */
+  static async prepare(cacheDir: string, machine: Machine): Promise<Tools> {
+    const servers = serverFolder(cacheDir)
+    const tools = await systemTools(machine, { withMaven: !existsSync(servers) })
+    await downloadServers(servers, machine)
+    return { ...tools, servers }
   }
 
   /** Every server of this stack, by name; a stopped one is absent. */

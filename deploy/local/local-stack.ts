@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import path from 'node:path'
 import { endpointsOf, replicationOf, servicePortsFromEnv, type ServicePorts, type StackConfig, stackConfigFromEnv, type StackEndpoints, StackError } from './config.ts'
-import { ensureDevKey } from './dev-key.ts'
+import { loadOrCreateDevKey } from '#libs/auth/dev-key.ts'
 import { docker, DockerInfra } from './docker.ts'
 import { LocalInfra, stopLeftOver } from './infra.ts'
 import { startKeeper } from './keeper.ts'
@@ -62,8 +62,8 @@ export async function startStack(options: StackOptions, machine: Machine): Promi
   const { config, ports, world } = stackFromEnv(machine, options.brokers)
   requireNotRunning(config)
   await stopLeftOver(config, machine)
-  await ensureDevKey(world.devKeyFile)
-  const endpoints = options.sqsQueueUrl ? { ...world.endpoints, sqsQueueUrl: options.sqsQueueUrl } : world.endpoints
+  await loadOrCreateDevKey(world.devKeyFile)
+  const endpoints = options.sqsQueueUrl ? { ...world.endpoints, sqsQueueUrl: options.sqsQueueUrl, sqsEndpoint: '' } : world.endpoints
   const context = { dirs: config, world: { ...world, endpoints }, env: machine.env, extraEnv: options.extraEnv, progress: machine.progress }
   const services = new LocalServices(options.infraOnly ? [] : serviceInstances(ports), context)
   if (!options.infraOnly) services.requirePrograms()

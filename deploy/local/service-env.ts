@@ -47,15 +47,21 @@ export function commonServiceEnv(world: ServiceWorld): Record<string, string> {
     POSTGRES_URL: endpoints.postgresUrl,
     REDIS_URL: endpoints.redisUrl,
     SQS_QUEUE_URL: endpoints.sqsQueueUrl,
-    SQS_ENDPOINT: endpoints.sqsEndpoint,
-    AWS_REGION: 'us-east-1',
-    AWS_ACCESS_KEY_ID: 'local',
-    AWS_SECRET_ACCESS_KEY: 'local',
+    ...(endpoints.sqsEndpoint !== '' && localSqs(endpoints.sqsEndpoint)),
     AUTH_JWKS_URL: `http://${HOST}:${world.apiPort}/.well-known/jwks.json`,
     AUTH_ISSUER,
     AUTH_AUDIENCE,
     LOG_LEVEL: world.logLevel,
+    // Pages of any local development server may connect.
+    EDGE_ALLOWED_ORIGINS: '*',
+    // uWebSockets takes 4 KB of headers otherwise; tokens may have 8 KB.
+    UWS_HTTP_MAX_HEADERS_SIZE: '16384',
   }
+}
+
+/** A queue of one's own has none of these: region and credentials are then the AWS SDK's to find. */
+function localSqs(endpoint: string): Record<string, string> {
+  return { SQS_ENDPOINT: endpoint, AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' }
 }
 
 /** The whole environment of one process. */

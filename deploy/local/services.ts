@@ -15,7 +15,11 @@ const READY_DEADLINE_MS = 60_000
 const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--enable-source-maps']
 
 /** Variables of the caller that a service may see; no address or credential is among them. */
-const PASSED_ON = ['PATH', 'HOME', 'LANG', 'TZ', 'TMPDIR', 'NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS']
+const PASSED_ON = [
+  'PATH', 'HOME', 'LANG', 'TZ', 'TMPDIR', 'NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS',
+  // For a queue of one's own; the local one's settings overrule them.
+  'AWS_REGION', 'AWS_PROFILE', 'AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE', 'AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN',
+]
 
 export type ServiceContext = {
   dirs: Pick<StackConfig, 'logDir' | 'runDir'>
