@@ -39,6 +39,11 @@ export async function startLocalStack(brokers: number, machine: Machine): Promis
   }
 }
 
+/** Everything that takes long the first time on a machine. */
+export async function prepareLocalStack(machine: Machine): Promise<void> {
+  await LocalInfra.prepare(cacheDir, machine)
+}
+
 async function freshConfig(brokers: number): Promise<StackConfig> {
   const dir = path.join(testsDir, `${process.pid}-${Date.now()}`)
   mkdirSync(dir, { recursive: true })
