@@ -2,7 +2,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { kafkaBrokerIds } from './kafka-probe.ts'
 import { endpointsOf, HOST, type StackConfig, StackError } from './config.ts'
-import { run, type RunResult } from './run.ts'
+import { run, type RunOptions, type RunResult } from './run.ts'
 import { type Machine, ownEnv } from './tools.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -62,11 +62,19 @@ export class DockerInfra {
 
   static async start(config: StackConfig, machine: Machine): Promise<DockerInfra> {
     const infra = new DockerInfra(config, machine)
-    await machine.progress.step('docker compose up (pulls images the first time)', async (note) => {
-      await infra.#compose(['up', '--detach', '--wait', ...composeServers(config.kafka.length)], (line) => note(line.slice(0, 80)))
-      await untilReachable(config)
-    })
-    return infra
+    try {
+      await machine.progress.step('docker compose up (pulls images the first time)', async (note) => {
+        const up = ['up', '--detach', '--wait', ...composeServers(config.kafka.length)]
+        const onLine = (line: string): void => note(line.slice(0, 80))
+        await infra.#compose(up, { onLine, ...(machine.signal && { signal: machine.signal }) })
+        await untilReachable(config)
+      })
+      return infra
+    } catch (err) {
+      // What went wrong is worth more than that stopping after it went wrong, too.
+      await infra.stop().catch(() => {})
+      throw err
+    }
   }
 
   /** Stops the containers and keeps their volumes. */
@@ -82,10 +90,10 @@ export class DockerInfra {
     await this.#compose(['down', '--volumes', '--remove-orphans'])
   }
 
-  async #compose(args: readonly string[], onLine?: (line: string) => void): Promise<RunResult> {
+  async #compose(args: readonly string[], options: Pick<RunOptions, 'onLine' | 'signal'> = {}): Promise<RunResult> {
     const files = composeFiles(this.config.kafka.length).flatMap((file) => ['-f', path.join(root, file)])
     const env = { ...ownEnv(this.#machine), ...composeEnv(this.config) }
-    const result = await run('docker', ['compose', ...files, ...args], { cwd: root, env, ...(onLine && { onLine }) })
+    const result = await run('docker', ['compose', ...files, ...args], { cwd: root, env, ...options })
     if (!result.ok) throw new StackError(`docker compose ${args[0]} failed:\n${result.output.trimEnd().split('\n').slice(-15).join('\n')}`)
     return result
   }
