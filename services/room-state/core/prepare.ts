@@ -45,7 +45,7 @@ const roomOf = (input: RoomInput): RoomId => ('orderId' in input ? input.orderId
 async function decodeInput(deps: PrepareDeps, record: InputRecord): Promise<RoomInput> {
   if (record.value === null) throw new ChatError('undecodable', 'a tombstone')
   const decoded = deps.decode(record.topic, record.value)
-  const value = decoded instanceof Promise ? await decoded : decoded
+  const value = decoded instanceof Promise ? await decoded.catch(registryFailure) : decoded
   const input = record.topic === topics.orderEvents.name ? orderEventFromAvro(value) : commandFromAvro(value)
   const roomId = roomOf(input)
   if (!isRoomId(roomId) || record.key !== roomId) throw new ChatError('undecodable', `the key ${record.key} is not the room id ${roomId}`)
@@ -53,6 +53,11 @@ async function decodeInput(deps: PrepareDeps, record: InputRecord): Promise<Room
   for (const userId of userIdsOf(input)) if (!isUserId(userId)) throw new ChatError('undecodable', 'a malformed user id')
   // Also makes the id canonical: whoever wrote the command may not have.
   return input.type === 'sendMessage' ? { ...input, clientMessageId: parseClientMessageId(input.clientMessageId) } : input
+}
+
+/** No reason to end the process: it would need the registry even more to start again. */
+function registryFailure(err: unknown): never {
+  throw err instanceof ChatError ? err : new ChatError('unavailable', 'the schema registry', { cause: err })
 }
 
 function userIdsOf(input: RoomInput): readonly string[] {

@@ -258,10 +258,16 @@ describe('prepareInputs', () => {
     expect(decisionFromAvro(codecs.events.decode(out.value!))).toMatchObject({ commandId: 'c9', entries: [{ type: 'refused', code: 'undecodable' }] })
   })
 
-  test.each([new ChatError('unavailable'), new Error('the registry')])('any other failure fails the whole call: %s', async (err) => {
-    const failing = { ...deps, decode: () => Promise.reject(err) }
-    await expect(prepareInputs(failing, [record('a', valid)])).rejects.toBe(err)
-    const noLetters = { ...deps, deadLetter: () => Promise.reject(err) }
-    await expect(prepareInputs(noLetters, [record('a', null)])).rejects.toBe(err)
+  test('a registry that cannot be reached is worth another try, and ends no process', async () => {
+    const failing = { ...deps, decode: () => Promise.reject(new Error('ECONNREFUSED')) }
+    await expect(prepareInputs(failing, [record('a', valid)])).rejects.toMatchObject({ code: 'unavailable' })
+    expect(letters).toEqual([])
+    const processor = new RoomProcessor({ roomEvents: { ...codecs.events, learn: () => Promise.reject(new Error('ECONNREFUSED')) }, roomState: codecs.state, limits: defaultRoomLimits, prepare: async () => [] })
+    await expect(processor.learn([record('a', valid)])).rejects.toMatchObject({ code: 'unavailable' })
+  })
+
+  test('a dead letter that is not durable fails the whole call', async () => {
+    const err = new ChatError('unavailable')
+    await expect(prepareInputs({ ...deps, deadLetter: () => Promise.reject(err) }, [record('a', null)])).rejects.toBe(err)
   })
 })

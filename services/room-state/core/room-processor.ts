@@ -74,7 +74,11 @@ export class RoomProcessor implements Processor<PreparedInput> {
 
   async learn(records: readonly InRecord[]): Promise<void> {
     // Ids are unique in a registry, so either codec may ask.
-    for (const { value } of records) if (value) await this.#deps.roomEvents.learn(value)
+    try {
+      for (const { value } of records) if (value) await this.#deps.roomEvents.learn(value)
+    } catch (err) {
+      throw new ChatError('unavailable', 'the schema registry', { cause: err })
+    }
   }
 
   restore({ key, value }: InRecord): Checkpoint | undefined {
