@@ -102,11 +102,12 @@ export class FencedTask<Prepared> {
         if (attempt > 0) await this.#options.confirmAssigned()
         await tenure.takeOver()
         this.#tenure = tenure
-        attempt = 0
         await tenure.work()
       } catch (err) {
         if (signal.aborted) return
         if (isFatal(err)) throw err
+        // Not a takeover alone counts as progress: where inputs cannot be read, each would only add a marker.
+        if (tenure.hasAppended) attempt = 0
         const delayMs = this.#options.retryDelayMs(attempt)
         this.#options.observer?.lost?.(err, delayMs)
         await tenure.release()
@@ -154,6 +155,11 @@ class Tenure<Prepared> {
 
   get acknowledged(): ReadonlyMap<string, bigint> {
     return this.#acknowledged
+  }
+
+  /** Whether any input's effect became durable. */
+  get hasAppended(): boolean {
+    return this.#last > this.#epoch
   }
 
   wake(): void {

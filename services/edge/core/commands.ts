@@ -73,7 +73,11 @@ export class Commands {
   /** Answers what the events of a decision have not answered: refusals, repeats, and events of rooms not followed here. */
   onReply(decision: Decision): void {
     const command = decision.commandId === undefined ? undefined : this.#pending.take(decision.commandId)
-    if (command) for (const entry of decision.entries) this.#answer(command, entry)
+    if (!command) return
+    let answered = false
+    for (const entry of decision.entries) answered = this.#answer(command, entry) || answered
+    // A newer room-state may answer in words that this node does not know.
+    if (!answered) this.#refuse(command, new ChatError('outcome_unknown'))
   }
 
   /** Tells those who have waited too long that the outcome is unknown. */
@@ -86,22 +90,26 @@ export class Commands {
     this.#pending.dropOf(connection)
   }
 
-  #answer(command: PendingCommand, entry: Entry): void {
+  /** False where the entry is no answer. */
+  #answer(command: PendingCommand, entry: Entry): boolean {
     const { connection, requestId, roomId, clientMessageId } = command
     switch (entry.type) {
       case 'refused':
         connection.send(errorFrame(requestId, entry.code, errorCatalogue[entry.code]?.message ?? entry.code, { roomId, clientMessageId, retryAfterMs: entry.retryAfterMs }))
-        return
+        return true
       case 'repeated': {
-        if (requestId === undefined) return
+        if (requestId === undefined) return true
         const text = ackText(command, entry.ack, true)
         const subscription = connection.subscriptions.get(roomId)
         if (subscription) subscription.holdRepeat(entry.ack.seq, text)
         else connection.sendText(text)
-        return
+        return true
       }
       case 'messageSent':
         if (requestId !== undefined) connection.sendText(ackText(command, entry))
+        return true
+      default:
+        return false
     }
   }
 

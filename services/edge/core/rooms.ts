@@ -112,13 +112,13 @@ export class Rooms {
 
   /** Head seqs of what a connection has joined, for its heartbeat. */
   headsOf(connection: Connection): Record<string, number> {
-    const heads: Record<string, number> = {}
-    for (const { roomId, mode, lastSeq } of connection.subscriptions.values()) {
+    const heads = [...connection.subscriptions.values()].map(({ roomId, mode, lastSeq }): [RoomId, number] => {
       const room = this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
       // While it is replayed the client knows that more is coming.
-      heads[roomId] = mode === 'live' && room ? room.view.headSeq : lastSeq
-    }
-    return heads
+      return [roomId, mode === 'live' && room ? room.view.headSeq : lastSeq]
+    })
+    // Not by assignment: `__proto__` is a room id like any other.
+    return Object.fromEntries(heads)
   }
 
   /** Drops from the buffers what Postgres has. */
