@@ -13,7 +13,7 @@ const RETRY_AFTER_FAILURE_MS = 1_000
  *
  * @throws ChatError `unavailable` where the keys cannot be fetched, `token_invalid` where none of them fits the token
  */
-export function createKeys(config: AuthConfig, clock: Clock): JWTVerifyGetKey<CryptoKey> {
+export function createKeys(config: AuthConfig, clock: Clock): JWTVerifyGetKey<CryptoKey> & { readonly warmUp: () => Promise<void> } {
   let fetchedAtMs = Number.NEGATIVE_INFINITY
   let failedAtMs = Number.NEGATIVE_INFINITY
 
@@ -37,7 +37,7 @@ export function createKeys(config: AuthConfig, clock: Clock): JWTVerifyGetKey<Cr
     },
   })
 
-  return async (header, token) => {
+  const getKey: JWTVerifyGetKey<CryptoKey> = async (header, token) => {
     try {
       const key = await remote(header, token)
       const isOld = clock.nowMs() > fetchedAtMs + config.jwksMaxAgeMs / 2
@@ -49,6 +49,7 @@ export function createKeys(config: AuthConfig, clock: Clock): JWTVerifyGetKey<Cr
       throw new ChatError('unavailable', "the token issuer's keys", { cause: err })
     }
   }
+  return Object.assign(getKey, { warmUp: () => remote.reload() })
 }
 
 const isAboutToken = (err: unknown): boolean =>

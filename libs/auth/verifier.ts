@@ -20,6 +20,8 @@ export type Identity = {
 export type TokenVerifier = {
   /** @throws ChatError `token_missing`, `token_invalid`, `token_expired`, or `unavailable` where the keys cannot be fetched */
   verify(token: string | undefined): Promise<Identity>
+  /** Fetches the keys ahead of the first token, which then need not wait for them. Rejects where it cannot. */
+  warmUp(): Promise<void>
 }
 
 /** Longer ones are refused unread. */
@@ -30,6 +32,7 @@ export function createTokenVerifier(config: AuthConfig, clock: Clock = systemClo
   const keys = createKeys(config, clock)
   const verified = new VerifiedTokens(clock)
   return {
+    warmUp: () => keys.warmUp(),
     async verify(token) {
       if (token === undefined || token === '') throw new ChatError('token_missing')
       if (Buffer.byteLength(token) > TOKEN_BYTES_MAX) throw new ChatError('token_invalid')

@@ -22,7 +22,6 @@ import { commandToAvro } from '#libs/streams/avro-shapes.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
 import type { EdgeConfig } from './config.ts'
 import { Commands } from './core/commands.ts'
-import type { Connection } from './core/connection.ts'
 import type { LogTail } from './core/ports.ts'
 import { Rooms } from './core/rooms.ts'
 import { Sessions } from './core/sessions.ts'
@@ -30,7 +29,7 @@ import { drain } from './drain.ts'
 import { handshake } from './handshake.ts'
 import { createHistory } from './history.ts'
 import { createEdgeMetrics, type EdgeMetrics } from './metrics.ts'
-import { startServer } from './server.ts'
+import { type Server, startServer } from './server.ts'
 
 const topic = topics.roomEvents.name
 /** A log that was not heard from for this long may have more than we know. */
@@ -39,20 +38,59 @@ const HEALTHY_WITHIN_MS = 3_000
 /** A stateless node between sockets and the log. */
 export async function startEdge(config: EdgeConfig) {
   const { service } = config
-  const { instanceId } = service
-  const logger = createLogger('edge', instanceId, service.logLevel)
+  const logger = createLogger('edge', service.instanceId, service.logLevel)
   const metrics = createEdgeMetrics()
   const releasers = new Releasers()
   const failed = Promise.withResolvers<never>()
-  let ready = false
-  const health = await startHealthServer({ host: service.metricsHost, port: service.metricsPort, registry: metrics.registry, isReady: () => ready })
+  const life = { ready: false, draining: false }
+  const health = await startHealthServer({ host: service.metricsHost, port: service.metricsPort, registry: metrics.registry, isReady: () => life.ready })
   releasers.add(() => health.close())
 
+  const basics: Basics = { config, logger, metrics, releasers, fail: (err) => failed.reject(err) }
+  const world = await connect(basics)
+  const chat = createChat(basics, world)
+  await world.consumer.start()
+  await world.producer.start()
+  warmUp(basics, world)
+  const server = await openDoor(basics, world, chat, life)
+  releasers.add(() => server.close())
+  startTimers(basics, world, chat)
+  life.ready = true
+  logger.info({ port: server.port, metricsPort: health.port }, 'started')
+  return {
+    logger,
+    port: server.port,
+    metricsPort: health.port,
+    stopTimeoutMs: Math.max(service.stopTimeoutMs, config.drainMs + 5_000),
+    finished: failed.promise,
+    close: async () => {
+      life.ready = false
+      life.draining = true
+      server.stopListening()
+      await drain(chat.sessions, config.drainMs, systemClock, random)
+      await releasers.releaseAll()
+    },
+  }
+}
+
+type Basics = {
+  readonly config: EdgeConfig
+  readonly logger: Logger
+  readonly metrics: EdgeMetrics
+  readonly releasers: Releasers
+  /** Ends the service. */
+  readonly fail: (err: unknown) => void
+}
+
+type World = Awaited<ReturnType<typeof connect>>
+
+/** Everything outside this process. */
+async function connect({ config, logger, releasers, fail }: Basics) {
   const pool = createPool(config.postgres, logger)
   releasers.add(() => pool.end())
   const redis = createRedis(config.redis, logger)
   releasers.add(() => redis.disconnect())
-  const kafka = createKafkaClient(config.kafka, instanceId, logger)
+  const kafka = createKafkaClient(config.kafka, config.service.instanceId, logger)
   const codecs = await withRetry(() => loadCodecs(new AvroCodecs(config.registry, kafka)), {
     clock: systemClock,
     signal: new AbortController().signal,
@@ -64,27 +102,10 @@ export async function startEdge(config: EdgeConfig) {
   releasers.add(() => producer.close())
   const consumer = new PositionedConsumer(kafka, {
     topics: [topic],
-    onCrash: (err) => failed.reject(err),
-    onPositionLost: (_, partition, position, got) => failed.reject(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${position}, got ${got}`)),
+    onCrash: fail,
+    onPositionLost: (_, partition, position, got) => fail(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${position}, got ${got}`)),
   })
   releasers.add(() => consumer.close())
-
-  const onTrouble = (err: unknown) => logger.warn({ err }, 'waiting for what cannot be reached')
-  const commands = createCommands(config, producer, codecs.chatCommands, metrics, logger)
-  const rooms = new Rooms({
-    edgeId: instanceId,
-    partitions: config.kafka.partitions,
-    history: createHistory(pool),
-    log: logTail(consumer, offsets),
-    codec: codecs.roomEvents,
-    clock: systemClock,
-    limits: config.rooms,
-    takeOwnAck: (event, decision) => commands.takeOwnAck(event, decision),
-    onReply: (decision) => commands.onReply(decision),
-    onCorrupt: (err) => failed.reject(err),
-    onTrouble,
-    onDelivered: (event) => metrics.deliverySeconds.observe(Math.max(0, systemClock.nowMs() - event.timestampMs) / 1_000),
-  })
   const connectionLimiter = createConnectionLimiter({
     redis,
     keyPrefix: config.redis.prefix,
@@ -93,7 +114,41 @@ export async function startEdge(config: EdgeConfig) {
     nowMs: systemClock.nowMs,
     onFallback: (err) => logger.debug({ err }, 'connections are counted per node'),
   })
-  const verifier = createTokenVerifier(config.auth)
+  return { pool, redis, codecs, offsets, producer, consumer, connectionLimiter, verifier: createTokenVerifier(config.auth) }
+}
+
+/** So that the first sockets need not wait for the first connection to Postgres and for the issuer's keys. */
+function warmUp({ logger, releasers }: Basics, { pool, verifier }: World): void {
+  const stopped = new AbortController()
+  releasers.add(() => stopped.abort())
+  for (const work of [() => verifier.warmUp(), () => pool.query('SELECT 1')]) {
+    withRetry(work as () => Promise<unknown>, { clock: systemClock, signal: stopped.signal, attemptsMax: 10 }).catch((err: unknown) => logger.debug({ err }, 'not warmed up'))
+  }
+}
+
+type Chat = { readonly rooms: Rooms; readonly commands: Commands; readonly sessions: Sessions }
+
+/** The rules (core/), with the world plugged in. */
+function createChat({ config, logger, metrics, fail }: Basics, world: World): Chat {
+  const { pool, redis, codecs, offsets, producer, consumer, connectionLimiter, verifier } = world
+  const commands = createCommands(config, producer, codecs.chatCommands, metrics, logger)
+  const rooms = new Rooms({
+    edgeId: config.service.instanceId,
+    partitions: config.kafka.partitions,
+    history: createHistory(pool),
+    log: logTail(consumer, offsets),
+    codec: codecs.roomEvents,
+    clock: systemClock,
+    limits: config.rooms,
+    takeOwnAck: (event, decision) => commands.takeOwnAck(event, decision),
+    onReply: (decision) => commands.onReply(decision),
+    onCorrupt: fail,
+    onTrouble: (err) => troubled(logger, err),
+    onDelivered: (event) => metrics.deliverySeconds.observe(Math.max(0, systemClock.nowMs() - event.timestampMs) / 1_000),
+    onJoined: ({ speaker }, roomId) => {
+      if (speaker.role === 'admin') logger.info({ orderId: roomId, admin: speaker.userId }, 'an admin reads a room')
+    },
+  })
   const perConnection = createLocalRateLimiter({ points: config.requestsPerSecond.connection, durationS: 1 })
   const perUser = createSharedRateLimiter(redis, `${config.redis.prefix}requests`, { points: config.requestsPerSecond.user, durationS: 1 })
   const sessions = new Sessions({
@@ -115,17 +170,19 @@ export async function startEdge(config: EdgeConfig) {
     random,
     limits: config.sessions,
   })
+  return { rooms, commands, sessions }
+}
 
-  await consumer.start()
-  await producer.start()
-  const draining = { on: false }
-  const server = await startServer({
+const troubled = (logger: Logger, err: unknown) => logger.warn({ err }, 'waiting for what cannot be reached')
+
+function openDoor({ config, logger, metrics }: Basics, { verifier, connectionLimiter }: World, { rooms, sessions }: Chat, life: { readonly draining: boolean }): Promise<Server> {
+  return startServer({
     host: config.host,
     port: config.port,
     allowedOrigins: config.allowedOrigins,
     sessions,
     handshake: (request) => {
-      if (draining.on) return Promise.reject(new ChatError('shutting_down', undefined, { retryAfterMs: 1_000 }))
+      if (life.draining) return Promise.reject(new ChatError('shutting_down', undefined, { retryAfterMs: 1_000 }))
       return handshake({ verifier, rooms, connectionLimiter, allowedOrigins: config.allowedOrigins, newId }, request)
     },
     abandon: ({ identity, connectionId }) => connectionLimiter.leave(identity.userId, connectionId),
@@ -145,24 +202,6 @@ export async function startEdge(config: EdgeConfig) {
       failed: (err) => logger.error({ err }, 'a handshake has failed'),
     },
   })
-  releasers.add(() => server.close())
-  startTimers({ releasers, rooms, commands, sessions, metrics, connectionLimiter, onTrouble })
-  ready = true
-  logger.info({ port: server.port, metricsPort: health.port }, 'started')
-  return {
-    logger,
-    port: server.port,
-    metricsPort: health.port,
-    stopTimeoutMs: Math.max(service.stopTimeoutMs, config.drainMs + 5_000),
-    finished: failed.promise,
-    close: async () => {
-      ready = false
-      draining.on = true
-      server.stopListening()
-      await drain(sessions, commands, config.drainMs, systemClock, random)
-      await releasers.releaseAll()
-    },
-  }
 }
 
 async function loadCodecs(codecs: AvroCodecs) {
@@ -202,28 +241,20 @@ function logTail(consumer: PositionedConsumer, offsets: OffsetsAdmin): LogTail {
   }
 }
 
-type Timed = {
-  readonly releasers: Releasers
-  readonly rooms: Rooms
-  readonly commands: Commands
-  readonly sessions: Sessions
-  readonly metrics: EdgeMetrics
-  readonly connectionLimiter: ReturnType<typeof createConnectionLimiter>
-  readonly onTrouble: (err: unknown) => void
-}
-
-function startTimers({ releasers, rooms, commands, sessions, metrics, connectionLimiter, onTrouble }: Timed): void {
+function startTimers({ logger, metrics, releasers }: Basics, { connectionLimiter }: World, { rooms, commands, sessions }: Chat): void {
+  const onTrouble = (err: unknown) => troubled(logger, err)
   const openConnections = function* () {
-    for (const { id, speaker } of sessions.connections as ReadonlySet<Connection>) yield { userId: speaker.userId, connectionId: id }
+    for (const { id, speaker } of sessions.connections) yield { userId: speaker.userId, connectionId: id }
   }
   const timers = [
     setInterval(() => {
+      const followed = [...rooms.partitions.values()]
       sessions.tick()
       commands.expire()
       metrics.pendingCommands.set(commands.pending)
-      metrics.followedPartitions.set(rooms.partitions.size)
-      metrics.followedRooms.set([...rooms.partitions.values()].reduce((sum, p) => sum + p.rooms.size, 0))
-      metrics.bufferedRecords.set([...rooms.partitions.values()].reduce((sum, p) => sum + p.buffer.size, 0))
+      metrics.followedPartitions.set(followed.length)
+      metrics.followedRooms.set(followed.reduce((sum, p) => sum + p.rooms.size, 0))
+      metrics.bufferedRecords.set(followed.reduce((sum, p) => sum + p.buffer.size, 0))
       rooms.prune().catch(onTrouble)
     }, 1_000),
     setInterval(() => rooms.sweep(), 10_000),

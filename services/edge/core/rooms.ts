@@ -42,6 +42,7 @@ export type RoomsOptions = {
   readonly onCorrupt: (err: unknown) => void
   /** Something that this node waits for cannot be reached; it goes on trying. */
   readonly onTrouble: (err: unknown) => void
+  readonly onJoined?: (connection: Connection, roomId: RoomId) => void
   readonly onDelivered?: (event: RoomEvent, sockets: number) => void
 }
 
@@ -92,6 +93,7 @@ export class Rooms {
     connection.subscriptions.set(roomId, subscription)
     room.subscriptions.add(subscription)
     connection.send(this.#joinedFrame(room, since, requestId))
+    this.#options.onJoined?.(connection, roomId)
     this.#startReplay(room, subscription)
   }
 
