@@ -142,11 +142,22 @@ async function upgrade(options: ServerOptions, path: HandshakeRequest['path'], r
       return
     }
     options.observer.handshake('ok', performance.now() - startedMs)
-    res.cork(() => res.upgrade<SocketData>({ admitted }, key, admitted.protocol, extensions, context))
+    uncorked(options.sessions, res, () => res.upgrade<SocketData>({ admitted }, key, admitted.protocol, extensions, context))
   } catch (err) {
     refused(options, err, startedMs)
     if (!aborted) answer(res, err, request.origin)
   }
+}
+
+/**
+ * uWebSockets.js up to 20.51 must not upgrade inside the response's own cork: that ends by reading memory which is free by
+ * then, and closes about one in 500 new sockets for what it finds there (uWebSockets#1928, mended by #1929). While another
+ * socket is corked, `res.cork` only calls. The first socket of a node has no other, and costs a warning on stderr.
+ */
+function uncorked({ connections }: Sessions, res: uws.HttpResponse, upgradeNow: () => void): void {
+  const [other] = connections
+  if (other) other.socket.cork(() => res.cork(upgradeNow))
+  else upgradeNow()
 }
 
 /** Browsers cannot read a refused upgrade; the same URL without one gives the same answer with a code. */

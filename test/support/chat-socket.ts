@@ -34,6 +34,8 @@ export class ChatSocket {
   readonly frames: Frame[] = []
   readonly ws: WebSocket
   closed: { readonly code: number; readonly reason: string } | undefined
+  /** What `ws` itself found wrong with the connection. */
+  error: Error | undefined
   #nextId = 1
   #watchers = new Set<() => void>()
 
@@ -47,8 +49,9 @@ export class ChatSocket {
       this.closed = { code, reason: reason.toString() }
       for (const watch of this.#watchers) watch()
     })
-    ws.on('error', () => {
+    ws.on('error', (err) => {
       // A close follows.
+      this.error = err
     })
   }
 
@@ -99,7 +102,7 @@ export class ChatSocket {
         }
         if (this.closed) {
           stop()
-          reject(new Error(`closed with ${this.closed.code} ${this.closed.reason} while waiting for ${what}`))
+          reject(new Error(`closed with ${this.closed.code} ${this.closed.reason} while waiting for ${what}`, { cause: this.error }))
         }
       }
       const timer = setTimeout(() => {
