@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { ChatSocket, Frame } from '../support/chat-socket.ts'
 import { System } from '../support/system.ts'
 import { useStack } from '../support/stack.ts'
@@ -151,4 +151,21 @@ test('SIGTERM of an edge: what is in flight is acked, then 4000 with a time to c
   expect(await stopped).toBe(0)
   await expect(system.connect(1, { userId: 'customer', orderId })).rejects.toThrow()
   expect(seqsOf(await readRoom(system, 2, 'vendor', orderId))).toEqual(range(1, 51))
+})
+
+test('SIGTERM of an edge while nobody answers: every socket is told to come back all the same, within the deadline', async () => {
+  const orderId = 'order-drain-in-vain'
+  await system.openRoom(orderId, 'customer', 'vendor')
+  const sockets = await Promise.all(range(1, 12).map(() => join(1, 'customer', orderId)))
+  await Promise.all(sockets.map((socket) => socket.waitForType('caughtUp')))
+  await system.process('room-state-1').kill()
+  const clientMessageId = newClientMessageId()
+  for (const socket of sockets) socket.sendRaw(JSON.stringify({ id: 1, type: 'sendMessage', clientMessageId, message: 'is anybody there?' }))
+  await vi.waitFor(async () => expect(await system.process('edge-1').metricSum('websocket_pending_commands')).toBe(sockets.length), { timeout: 10_000 })
+  expect(await system.process('edge-1').stop()).toBe(0)
+  expect((await Promise.all(sockets.map((socket) => socket.waitForClose()))).map(({ code }) => code)).toEqual(sockets.map(() => 4000))
+  // Nobody was told that it is lost, and it is not: sent once, by whichever of them.
+  await system.process('room-state-1').start()
+  const again = await join(2, 'customer', orderId)
+  expect(await sendUntilAnswered(again, 'is anybody there?', { clientMessageId })).toMatchObject({ type: 'ack', seq: 2, repeated: true })
 })
