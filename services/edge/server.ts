@@ -145,7 +145,7 @@ async function upgrade(options: ServerOptions, path: HandshakeRequest['path'], r
     uncorked(options.sessions, res, () => res.upgrade<SocketData>({ admitted }, key, admitted.protocol, extensions, context))
   } catch (err) {
     refused(options, err, startedMs)
-    if (!aborted) answer(res, err, request.origin)
+    if (!aborted) answer(res, err, isOriginAllowed(options.allowedOrigins, request.origin) ? request.origin : '')
   }
 }
 

@@ -217,6 +217,23 @@ describe('removal', () => {
     expect(client.connection.subscriptions.size).toBe(0)
   })
 
+  test('a replay shows nothing that the history has ahead of this edge', async () => {
+    edge.rider('r1', 10)
+    say(30)
+    edge.persist()
+    await joined('customer')
+    const client = edge.connect('r1')
+    edge.historyMs = 100
+    join(client)
+    await edge.time.advance(150)
+    replaceRider()
+    say(3)
+    edge.persist()
+    // The tail has not brought the removal yet.
+    await edge.time.advance(3_000)
+    expect(client.socket.seqs()).toEqual(upTo(32))
+  })
+
   test('closes a socket of that room alone', async () => {
     edge.rider('r1', 10)
     const client = edge.connect('r1', { first: { roomId: room('order-1'), since: 0 } })
