@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { HOST, SQS_ACCOUNT, SQS_DEAD_LETTER_QUEUE, SQS_MAX_RECEIVE_COUNT, SQS_QUEUE, type StackConfig } from './config.ts'
-import { classArchiveFlags, JVM_STOP_DEADLINE_MS, LIGHT_JVM } from './jvm.ts'
+import { LIGHT_JVM } from './jvm.ts'
 import type { ProcessSpec } from './process.ts'
 import { serverEnv, type Tools } from './tools.ts'
 
@@ -59,11 +59,11 @@ export function elasticMqSpec(config: StackConfig, tools: Tools): ProcessSpec {
   return {
     name: 'elasticmq',
     command: tools.java,
-    args: ['-Xmx128m', ...LIGHT_JVM, ...classArchiveFlags(tools, 'elasticmq', config), `-Dconfig.file=${file}`, '-cp', `${tools.servers}/elasticmq/*`, 'org.elasticmq.server.Main'],
+    args: ['-Xmx128m', ...LIGHT_JVM, `-Dconfig.file=${file}`, '-cp', `${tools.servers}/elasticmq/*`, 'org.elasticmq.server.Main'],
     cwd: dir,
     env: serverEnv(tools),
     stopSignal: 'SIGTERM',
-    stopDeadlineMs: JVM_STOP_DEADLINE_MS,
+    stopDeadlineMs: 20_000,
     ready: async () => (await queueNames(`http://${HOST}:${config.sqsPort}`)).includes(SQS_QUEUE),
     readyDeadlineMs: 120_000,
   }

@@ -5,7 +5,6 @@ import { requireDisk } from './disk.ts'
 import { elasticMqSpec } from './elasticmq.ts'
 import { kafkaSpec, prepareKafka } from './kafka.ts'
 import { isAlive, readRecords, stopAllRecorded } from './pids.ts'
-import { dropUnfinishedArchives, keepClassArchive, writesClassArchive } from './jvm.ts'
 import { type PortUse, requireFreePorts } from './ports.ts'
 import { fallbackDir, type PostgresCluster, postgresCluster, postgresSpec, preparePostgres, setUpPostgres } from './postgres.ts'
 import { LocalProcess, type ProcessSpec } from './process.ts'
@@ -42,7 +41,6 @@ export class LocalInfra {
     requireDisk(config.dataDir, DISK_NEEDED_MB, 'the stack')
     const tools = await LocalInfra.prepare(config.cacheDir, machine)
     requireSameBrokers(config)
-    dropUnfinishedArchives(tools)
     const infra = new LocalInfra(config, machine, tools, await postgresCluster(config, tools))
     const interrupt = (): void => void infra.stop()
     machine.signal?.addEventListener('abort', interrupt)
@@ -122,15 +120,8 @@ export class LocalInfra {
     this.#stopping = true
     const all = [...this.#running.values()]
     const kafka = all.filter(({ name }) => name.startsWith('kafka-'))
-    if (this.#running.has('registry') && writesClassArchive(this.#tools, 'registry', this.config)) {
-      this.#machine.progress.say('  the first stop takes a little longer: it prepares a quicker next start')
-    }
-    const stopOne = async (process: LocalProcess): Promise<void> => {
-      await process.stop()
-      keepClassArchive(this.#tools, process.name, (await process.exited).signal === 'SIGKILL')
-    }
-    await Promise.all(all.filter((process) => !kafka.includes(process)).map(stopOne))
-    await Promise.all(kafka.map(stopOne))
+    await Promise.all(all.filter((process) => !kafka.includes(process)).map((process) => process.stop()))
+    await Promise.all(kafka.map((process) => process.stop()))
   }
 
   kill(): void {

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { HOST, type KafkaNode, replicationOf, StackError, type StackConfig } from './config.ts'
-import { classArchiveFlags, JVM_STOP_DEADLINE_MS, LIGHT_JVM } from './jvm.ts'
+import { LIGHT_JVM } from './jvm.ts'
 import { kafkaBrokerIds } from './kafka-probe.ts'
 import type { ProcessSpec } from './process.ts'
 import { run } from './run.ts'
@@ -80,7 +80,7 @@ export function kafkaSpec(config: StackConfig, node: KafkaNode, tools: Tools): P
   const dir = path.join(config.dataDir, `kafka-${node.id}`)
   const log4j = `-Dlog4j2.configurationFile=${path.join(dir, 'log4j2.properties')}`
   const compiler = config.throwAway ? ['-XX:TieredStopAtLevel=1'] : []
-  const jvm = ['-Xms256m', '-Xmx512m', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', ...compiler, ...classArchiveFlags(tools, `kafka-${node.id}`, config)]
+  const jvm = ['-Xms256m', '-Xmx512m', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', ...compiler]
   return {
     name: `kafka-${node.id}`,
     command: tools.java,
@@ -88,7 +88,7 @@ export function kafkaSpec(config: StackConfig, node: KafkaNode, tools: Tools): P
     cwd: dir,
     env: serverEnv(tools),
     stopSignal: 'SIGTERM',
-    stopDeadlineMs: JVM_STOP_DEADLINE_MS,
+    stopDeadlineMs: 20_000,
     ready: async () => (await kafkaBrokerIds(HOST, node.port)).length === config.kafka.length,
     readyDeadlineMs: 120_000,
   }

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { HOST, type StackConfig } from './config.ts'
-import { classArchiveFlags, JVM_STOP_DEADLINE_MS, LIGHT_JVM } from './jvm.ts'
+import { LIGHT_JVM } from './jvm.ts'
 import type { ProcessSpec } from './process.ts'
 import { serverEnv, type Tools } from './tools.ts'
 
@@ -16,7 +16,7 @@ export const registrySettings = {
 export function registrySpec(config: StackConfig, tools: Tools): ProcessSpec {
   const dir = path.join(config.dataDir, 'registry')
   mkdirSync(dir, { recursive: true })
-  const jvm = ['-Xmx256m', ...LIGHT_JVM, ...classArchiveFlags(tools, 'registry', config), '-Djava.util.logging.manager=org.jboss.logmanager.LogManager']
+  const jvm = ['-Xmx256m', ...LIGHT_JVM, '-Djava.util.logging.manager=org.jboss.logmanager.LogManager']
   return {
     name: 'registry',
     command: tools.java,
@@ -31,7 +31,7 @@ export function registrySpec(config: StackConfig, tools: Tools): ProcessSpec {
       APICURIO_STORAGE_SNAPSHOT_LOCATION: dir,
     },
     stopSignal: 'SIGTERM',
-    stopDeadlineMs: JVM_STOP_DEADLINE_MS,
+    stopDeadlineMs: 20_000,
     ready: async () => (await fetch(`http://${HOST}:${config.registryPort}/health/ready`)).ok,
     readyDeadlineMs: 120_000,
   }
