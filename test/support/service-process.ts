@@ -1,12 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { openSync, closeSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { startTimeOf, writeRecord } from '../../deploy/local/pids.ts'
 
 export type ServiceProcessOptions = {
   readonly id: string
   readonly service: string
   readonly env: Readonly<Record<string, string>>
   readonly logFile: string
+  /** Where startKeeper() looks for what is left running. */
+  readonly runDir: string
   readonly root: string
 }
 
@@ -39,6 +42,7 @@ export class ServiceProcess {
     const { PATH, HOME } = process.env
     this.#child = spawn(process.execPath, [`services/${service}/main.ts`], { cwd: root, env: { PATH, HOME, ...env }, stdio: ['ignore', log, log] })
     closeSync(log)
+    this.#record(this.#child.pid!)
     await this.#untilReady()
   }
 
@@ -93,6 +97,11 @@ export class ServiceProcess {
   async metric(name: string): Promise<string> {
     const text = await (await fetch(`http://127.0.0.1:${this.env['METRICS_PORT']}/metrics`)).text()
     return text.split('\n').filter((line) => line.startsWith(name)).join('\n')
+  }
+
+  /** So that the keeper of this process finds it, should a test run be killed. */
+  #record(pid: number): void {
+    writeRecord(this.#options.runDir, { name: this.id, pid, startedAt: startTimeOf(pid) ?? '', stopSignal: 'SIGTERM', discardSignal: 'SIGKILL', owner: process.pid })
   }
 
   async #untilReady(): Promise<void> {

@@ -8,6 +8,7 @@ import pg from 'pg'
 import { devJwks, signDevToken } from '#libs/auth/dev-key.ts'
 import { commonServiceEnv, type ServiceInstance, type ServiceName, serviceEnv, type ServiceWorld } from '../../deploy/local/service-env.ts'
 import { HOST } from '../../deploy/local/config.ts'
+import { startKeeper } from '../../deploy/local/keeper.ts'
 import { pickFreePorts } from '../../deploy/local/ports.ts'
 import { publishOrderEvent } from '../../deploy/local/order.ts'
 import { setUp, setUpConfigFromEnv } from '../../deploy/setup/setup.ts'
@@ -52,6 +53,8 @@ export class System {
     const names = await stack.isolate(name)
     const dir = path.join(root, '.local/test-systems', names.topicPrefix.replace(/\.$/, ''))
     mkdirSync(dir, { recursive: true })
+    // Stops what is left, should the run be killed; ends with this process.
+    startKeeper('discard', path.join(dir, 'run'))
     const keyFile = path.join(dir, 'dev-key.json')
     const jwks = await serveJwks(keyFile)
     const system = new System(stack, names, jwks, keyFile)
@@ -67,7 +70,7 @@ export class System {
     await setUp(setUpConfigFromEnv({ ...commonServiceEnv(world), LOG_LEVEL: 'warn' }))
     for (const instance of await instancesOf({ ...defaultCount, ...options.count })) {
       const env = { ...serviceEnv(instance, world), SQS_WAIT_TIME_S: '1', KAFKA_SESSION_TIMEOUT_MS: '6000', ...options.env }
-      system.processes.set(instance.id, new ServiceProcess({ id: instance.id, service: instance.service, env, logFile: path.join(dir, `${instance.id}.log`), root }))
+      system.processes.set(instance.id, new ServiceProcess({ id: instance.id, service: instance.service, env, logFile: path.join(dir, `${instance.id}.log`), runDir: path.join(dir, 'run'), root }))
     }
     try {
       await Promise.all([...system.processes.values()].map((process) => process.start()))
