@@ -24,6 +24,7 @@ const COMMANDS = {
   test: ['node_modules/vitest/vitest.mjs', 'run'],
   demo: ['deploy/local/demo.ts'],
   chat: ['deploy/local/chat.ts'],
+  load: ['test/bench/load.ts'],
   order: ['deploy/local/order.ts'],
   token: ['deploy/local/token.ts'],
 }

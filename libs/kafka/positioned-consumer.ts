@@ -14,6 +14,8 @@ export type PositionedConsumerOptions = {
   /** Default: a group of one under a unique id, which is assigned every partition (kafkajs has no assign()). */
   readonly group?: { readonly id: string; readonly assigner: PartitionAssigner }
   /** After every (re)join, with what is assigned now. Called before anything of the new generation is read. */
+  /** For readers whom nobody waits for: fewer and larger fetches. Default: whatever is there at once, within `fetchWaitMs`. */
+  readonly fetch?: { readonly minBytes: number; readonly waitMs: number }
   readonly onAssigned?: (partitions: ReadonlyMap<TopicName, readonly number[]>) => void
   /** The consumer has stopped for good: the process should end. */
   readonly onCrash: (err: Error) => void
@@ -62,7 +64,8 @@ export class PositionedConsumer {
       sessionTimeout: config.sessionTimeoutMs,
       rebalanceTimeout: Math.max(config.sessionTimeoutMs, 5_000),
       heartbeatInterval: config.heartbeatMs,
-      maxWaitTimeInMs: config.fetchWaitMs,
+      maxWaitTimeInMs: options.fetch?.waitMs ?? config.fetchWaitMs,
+      minBytes: options.fetch?.minBytes ?? 1,
       // Also bounds a partition's queue: what was fetched together is handed on together.
       maxBytesPerPartition: 1024 * 1024,
       allowAutoTopicCreation: false,

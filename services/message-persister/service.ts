@@ -20,6 +20,9 @@ import { createMessageStore } from './store.ts'
 
 const topic = topics.roomEvents.name
 
+/** A fetch with less comes back after `fetchWaitMs`: few large transactions cost far less than many small ones. */
+const FETCH_MIN_BYTES = 64 * 1024
+
 /** Brings the log into Postgres: one task per assigned partition. */
 export async function startPersister(config: PersisterConfig) {
   const { service } = config
@@ -48,6 +51,7 @@ export async function startPersister(config: PersisterConfig) {
   })
   const consumer = new PositionedConsumer(kafka, {
     topics: [topic],
+    fetch: { minBytes: FETCH_MIN_BYTES, waitMs: config.fetchWaitMs },
     group: { id: 'message-persister', assigner: coPartitionedAssigner(config.kafka.partitions, () => tasks.partitions()) },
     onAssigned: (assigned) => {
       const partitions = assigned.get(topic) ?? []
