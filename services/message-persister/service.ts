@@ -3,6 +3,7 @@ import { coPartitionedAssigner } from '#libs/kafka/assigner.ts'
 import { type AvroCodec, AvroCodecs } from '#libs/kafka/avro.ts'
 import { createKafkaClient } from '#libs/kafka/client.ts'
 import { PositionedConsumer } from '#libs/kafka/positioned-consumer.ts'
+import { reportPositions } from '#libs/kafka/report-positions.ts'
 import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
 import { createPool } from '#libs/postgres/pool.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
@@ -66,7 +67,10 @@ export async function startPersister(config: PersisterConfig) {
   releasers.add(() => consumer.close())
   releasers.add(() => tasks.stopAll())
   await consumer.start()
-  const report = setInterval(() => reportPositions({ consumer, offsets, metrics, logger }, tasks), config.commitEveryMs)
+  const report = setInterval(() => {
+    const positions = tasks.entries().flatMap(([partition, task]) => (task.position ? [{ topic, partition, next: task.position.nextOffset }] : []))
+    reportPositions({ consumer, offsets, logger }, positions, ({ partition }, lag) => metrics.lag.set({ partition }, lag))
+  }, config.commitEveryMs)
   releasers.add(() => clearInterval(report))
   logger.info({ metricsPort: health.port }, 'started')
   return {
@@ -127,16 +131,4 @@ function createTask({ config, consumer, offsets, store, codec, metrics, logger }
       },
     },
   })
-}
-
-/** For people's lag tools and dashboards alone: correctness reads Postgres. */
-function reportPositions({ consumer, offsets, metrics, logger }: Pick<Parts, 'consumer' | 'offsets' | 'metrics' | 'logger'>, tasks: PartitionTasks<PersisterTask>): void {
-  const positions = tasks.entries().flatMap(([partition, task]) => (task.position ? [{ topic, partition, next: task.position.nextOffset }] : []))
-  consumer.commit(positions).catch((err: unknown) => logger.debug({ err }, 'offsets were not committed'))
-  offsets
-    .ranges(topic)
-    .then((ranges) => {
-      for (const { partition, next } of positions) metrics.lag.set({ partition }, Number((ranges[partition]?.high ?? next) - next))
-    })
-    .catch((err: unknown) => logger.debug({ err }, 'lag is not known'))
 }

@@ -4,6 +4,7 @@ import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
 import { createKafkaClient, type KafkaClient } from '#libs/kafka/client.ts'
 import { kafkaFencedLog, kafkaSnapshotLog, kafkaTaskInputs } from '#libs/kafka/fenced-log.ts'
 import { PositionedConsumer } from '#libs/kafka/positioned-consumer.ts'
+import { reportPositions } from '#libs/kafka/report-positions.ts'
 import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import { newId, systemClock } from '#libs/runtime/clock.ts'
@@ -84,7 +85,10 @@ export async function startRoomState(config: RoomStateConfig) {
 
   await reader.start()
   await consumer.start()
-  const commits = setInterval(() => commitPositions(parts, tasks), config.commitEveryMs)
+  const commits = setInterval(() => {
+    const positions = tasks.entries().flatMap(([partition, task]) => positionsOf(partition, task.positions))
+    reportPositions(parts, positions, ({ topic, partition }, lag) => metrics.lag.set({ topic, partition }, lag))
+  }, config.commitEveryMs)
   releasers.add(() => clearInterval(commits))
   logger.info({ metricsPort: health.port }, 'started')
   return {
@@ -174,18 +178,4 @@ function positionsOf(partition: number, acknowledged: ReadonlyMap<string, bigint
     const next = acknowledged?.get(topic)
     return next === undefined ? [] : [{ topic, partition, next }]
   })
-}
-
-function commitPositions({ consumer, logger, metrics, offsets }: Parts, tasks: PartitionTasks<RoomTask>): void {
-  const positions = tasks.entries().flatMap(([partition, task]) => positionsOf(partition, task.positions))
-  // Only people's lag tools read these, and a rebalance may just be on: the next tick commits again.
-  consumer.commit(positions).catch((err: unknown) => logger.debug({ err }, 'offsets were not committed'))
-  for (const topic of inputTopics) {
-    offsets
-      .ranges(topic)
-      .then((ranges) => {
-        for (const p of positions) if (p.topic === topic) metrics.lag.set({ topic, partition: p.partition }, Number((ranges[p.partition]?.high ?? p.next) - p.next))
-      })
-      .catch((err: unknown) => logger.debug({ err }, 'lag is not known'))
-  }
 }
