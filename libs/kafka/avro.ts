@@ -3,6 +3,8 @@ import { COMPATIBILITY, SchemaRegistry, SchemaType } from '@kafkajs/confluent-sc
 import { ChatError } from '#libs/domain/errors.ts'
 import { type TopicSpec, topics } from '#libs/streams/topics.ts'
 import { type Env, envOptional, envSecret, envUrl } from '#libs/runtime/env.ts'
+import { systemClock } from '#libs/runtime/clock.ts'
+import { withRetry } from '#libs/runtime/retry.ts'
 import type { KafkaClient } from './client.ts'
 
 export type RegistryConfig = {
@@ -63,6 +65,12 @@ export class AvroCodecs {
         { subject: this.#subject(spec), compatibility: COMPATIBILITY.BACKWARD_TRANSITIVE },
       )
     }
+  }
+
+  /** `forTopic`, tried again until the registry answers and the set-up has run there. */
+  whenRegistered(spec: TopicSpec, signal: AbortSignal = new AbortController().signal): Promise<AvroCodec> {
+    const { logger } = this.#kafka
+    return withRetry(() => this.forTopic(spec), { clock: systemClock, signal, onFailure: (err, _, delayMs) => logger.warn({ err, delayMs, topic: spec.name }, 'no schemas yet') })
   }
 
   /** The codec of a topic. Asks the registry for the id of this version's schema, so the set-up must have run. */

@@ -17,10 +17,11 @@ export type PositionedConsumerOptions = {
   /** For readers whom nobody waits for: fewer and larger fetches. Default: whatever is there at once, within `fetchWaitMs`. */
   readonly fetch?: { readonly minBytes: number; readonly waitMs: number }
   readonly onAssigned?: (partitions: ReadonlyMap<TopicName, readonly number[]>) => void
-  /** The consumer has stopped for good: the process should end. */
-  readonly onCrash: (err: Error) => void
-  /** A position is not in the topic any more (or not yet): nothing can be read there. */
-  readonly onPositionLost: (topic: TopicName, partition: number, position: bigint, got: bigint) => void
+  /**
+   * The process should end: the consumer has stopped for good, or (ChatError `input_position_lost`) a position is not in
+   * its topic any more, or not yet.
+   */
+  readonly onFailed: (err: Error) => void
 }
 
 type Open = {
@@ -97,7 +98,7 @@ export class PositionedConsumer {
       this.#skip(topic, payload.partition, payload.firstOffset as string | null, BigInt(payload.lastOffset))
     })
     this.#consumer.on(events.CRASH, ({ payload }) => {
-      if (!payload.restart && !this.#closed) this.#options.onCrash(payload.error)
+      if (!payload.restart && !this.#closed) this.#options.onFailed(payload.error)
     })
     await this.#consumer.connect()
     await this.#consumer.subscribe({ topics: this.#options.topics.map((t) => this.#kafka.named(t)) })
@@ -219,7 +220,7 @@ export class PositionedConsumer {
     if (!entry || entry.held.size > 0) return
     if (fetchedFrom !== entry.next || records.length === 0) {
       if (records.length > 0 && ++entry.strays > STRAYS_MAX) {
-        this.#options.onPositionLost(topic, partition, entry.next, fetchedFrom)
+        this.#options.onFailed(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${entry.next}, got ${fetchedFrom}`))
         return
       }
       this.#apply(entry)

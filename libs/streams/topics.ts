@@ -27,7 +27,6 @@ export type TopicName = (typeof topics)[keyof typeof topics]['name']
 
 /** The inputs of a room-state task, both from the partition of its own number. */
 export const inputTopics = [topics.orderEvents.name, topics.chatCommands.name] as const
-export type InputTopic = (typeof inputTopics)[number]
 
 /** Facts for routing travel as Kafka headers, so that a reader can filter without decoding. */
 export const headerNames = {

@@ -91,19 +91,14 @@ async function connect({ config, logger, releasers, fail }: Basics) {
   const redis = createRedis(config.redis, logger)
   releasers.add(() => redis.disconnect())
   const kafka = createKafkaClient(config.kafka, config.service.instanceId, logger)
-  const codecs = await withRetry(() => loadCodecs(new AvroCodecs(config.registry, kafka)), {
-    clock: systemClock,
-    signal: new AbortController().signal,
-    onFailure: (err, _, delayMs) => logger.warn({ err, delayMs }, 'no schemas yet'),
-  })
+  const codecs = await loadCodecs(new AvroCodecs(config.registry, kafka))
   const offsets = new OffsetsAdmin(kafka)
   releasers.add(() => offsets.close())
   const producer = new BatchingProducer(kafka)
   releasers.add(() => producer.close())
   const consumer = new PositionedConsumer(kafka, {
     topics: [topic],
-    onCrash: fail,
-    onPositionLost: (_, partition, position, got) => fail(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${position}, got ${got}`)),
+    onFailed: fail,
   })
   releasers.add(() => consumer.close())
   const connectionLimiter = createConnectionLimiter({
@@ -205,7 +200,7 @@ function openDoor({ config, logger, metrics }: Basics, { verifier, connectionLim
 }
 
 async function loadCodecs(codecs: AvroCodecs) {
-  const [roomEvents, chatCommands] = await Promise.all([codecs.forTopic(topics.roomEvents), codecs.forTopic(topics.chatCommands)])
+  const [roomEvents, chatCommands] = await Promise.all([codecs.whenRegistered(topics.roomEvents), codecs.whenRegistered(topics.chatCommands)])
   return { roomEvents, chatCommands }
 }
 

@@ -10,7 +10,7 @@ import { systemClock } from '#libs/runtime/clock.ts'
 import { createLogger } from '#libs/runtime/logger.ts'
 import { startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
-import { retryDelayMs, withRetry } from '#libs/runtime/retry.ts'
+import { retryDelayMs } from '#libs/runtime/retry.ts'
 import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
 import { topics } from '#libs/streams/topics.ts'
 import type { PersisterConfig } from './config.ts'
@@ -37,11 +37,7 @@ export async function startPersister(config: PersisterConfig) {
   const pool = createPool(config.postgres, logger)
   releasers.add(() => pool.end())
   const kafka = createKafkaClient(config.kafka, service.instanceId, logger)
-  const codec = await withRetry(() => new AvroCodecs(config.registry, kafka).forTopic(topics.roomEvents), {
-    clock: systemClock,
-    signal: new AbortController().signal,
-    onFailure: (err, _, delayMs) => logger.warn({ err, delayMs }, 'no schemas yet'),
-  })
+  const codec = await new AvroCodecs(config.registry, kafka).whenRegistered(topics.roomEvents)
   const offsets = new OffsetsAdmin(kafka)
   releasers.add(() => offsets.close())
   const store = createMessageStore(pool, topic)
@@ -61,8 +57,7 @@ export async function startPersister(config: PersisterConfig) {
       metrics.partitions.set(partitions.length)
       ready = true
     },
-    onCrash: (err) => failed.reject(err),
-    onPositionLost: (_, partition, position, got) => failed.reject(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${position}, got ${got}`)),
+    onFailed: (err) => failed.reject(err),
   })
   releasers.add(() => consumer.close())
   releasers.add(() => tasks.stopAll())

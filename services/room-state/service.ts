@@ -11,7 +11,7 @@ import { newId, systemClock } from '#libs/runtime/clock.ts'
 import { createLogger, type Logger } from '#libs/runtime/logger.ts'
 import { startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
-import { retryDelayMs, withRetry } from '#libs/runtime/retry.ts'
+import { retryDelayMs } from '#libs/runtime/retry.ts'
 import { FencedTask } from '#libs/streams/fenced-task.ts'
 import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
 import { headerNames, inputTopics, topics } from '#libs/streams/topics.ts'
@@ -54,17 +54,15 @@ export async function startRoomState(config: RoomStateConfig) {
   releasers.add(() => health.close())
 
   const kafka = createKafkaClient(config.kafka, service.instanceId, logger)
-  const codecs = await withRetry(() => loadCodecs(config, kafka), { clock: systemClock, signal: stopping.signal, onFailure: (err, _, delayMs) => logger.warn({ err, delayMs }, 'no schemas yet') })
+  const codecs = await loadCodecs(config, kafka, stopping.signal)
   const offsets = new OffsetsAdmin(kafka)
   releasers.add(() => offsets.close())
   const deadLetters = new BatchingProducer(kafka)
   releasers.add(() => deadLetters.close())
-  const onCrash = (err: Error) => failed.reject(err)
-  const onPositionLost = (topic: string, partition: number, position: bigint, got: bigint) =>
-    failed.reject(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${position}, got ${got}`))
-  const reader = new PositionedConsumer(kafka, { topics: [topics.roomEvents.name, topics.roomState.name], onCrash, onPositionLost })
+  const onFailed = (err: unknown) => failed.reject(err)
+  const reader = new PositionedConsumer(kafka, { topics: [topics.roomEvents.name, topics.roomState.name], onFailed })
   releasers.add(() => reader.close())
-  const tasks = new PartitionTasks<RoomTask>({ create: (partition) => createTask(parts, partition), onFailure: (err) => failed.reject(err) })
+  const tasks = new PartitionTasks<RoomTask>({ create: (partition) => createTask(parts, partition), onFailure: onFailed })
   const consumer = new PositionedConsumer(kafka, {
     topics: inputTopics,
     group: { id: 'room-state', assigner: coPartitionedAssigner(config.kafka.partitions, () => tasks.partitions()) },
@@ -75,8 +73,7 @@ export async function startRoomState(config: RoomStateConfig) {
       metrics.partitions.set(partitions.length)
       assigned = true
     },
-    onCrash,
-    onPositionLost,
+    onFailed,
   })
   const parts: Parts = { config, kafka, codecs, consumer, reader, offsets, deadLetters, metrics, logger }
   // In reverse: the tasks finish and snapshot first, then the group learns that their partitions are free.
@@ -103,19 +100,19 @@ export async function startRoomState(config: RoomStateConfig) {
   }
 }
 
-async function loadCodecs(config: RoomStateConfig, kafka: KafkaClient): Promise<Codecs> {
+async function loadCodecs(config: RoomStateConfig, kafka: KafkaClient, signal: AbortSignal): Promise<Codecs> {
   const registry = new AvroCodecs(config.registry, kafka)
   const [orderEvents, chatCommands, roomEvents, roomState] = await Promise.all([
-    registry.forTopic(topics.orderEvents),
-    registry.forTopic(topics.chatCommands),
-    registry.forTopic(topics.roomEvents),
-    registry.forTopic(topics.roomState),
+    registry.whenRegistered(topics.orderEvents, signal),
+    registry.whenRegistered(topics.chatCommands, signal),
+    registry.whenRegistered(topics.roomEvents, signal),
+    registry.whenRegistered(topics.roomState, signal),
   ])
   return { orderEvents, chatCommands, roomEvents, roomState }
 }
 
 function createTask(parts: Parts, partition: number): RoomTask {
-  const { config, kafka, codecs, consumer, offsets, deadLetters, metrics, logger } = parts
+  const { config, codecs, consumer, offsets, deadLetters, metrics, logger } = parts
   const log = logger.child({ partition })
   const decode = (topic: string, bytes: Buffer) => (topic === topics.orderEvents.name ? codecs.orderEvents : codecs.chatCommands).decode(bytes)
   return new FencedTask({

@@ -4,6 +4,7 @@ import type { RoomInput } from '#libs/domain/inputs.ts'
 import { commandFromAvro, orderEventFromAvro } from '#libs/streams/avro-shapes.ts'
 import type { InputRecord } from '#libs/streams/fenced-ports.ts'
 import { partitionOf } from '#libs/streams/murmur2.ts'
+import { headerText } from '#libs/streams/reader-rule.ts'
 import type { OutRecord } from '#libs/streams/record.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
 import { passedOn, type PreparedInput } from './room-processor.ts'
@@ -83,16 +84,10 @@ function letterOf({ topic, offset, key, value, headers }: InputRecord, err: Chat
   }
 }
 
-/** The sender is told where he can be known: his edge finds the command by its id in the headers' place of the record. */
+/** The sender is told where he can be known: edges put the command id into a header too, for where the value cannot be read. */
 function undecodable(deps: PrepareDeps, record: InputRecord, err: ChatError): PreparedInput {
   const key = record.key
   const roomId = isRoomId(key) && partitionOf(key, deps.partitions) === deps.partition && !hasCode(err, 'wrong_partition') ? key : NOWHERE
-  const commandId = record.topic === topics.chatCommands.name ? passedCommandId(record) : undefined
+  const commandId = record.topic === topics.chatCommands.name ? headerText(record.headers, headerNames.commandId) : undefined
   return { roomId, commandId, input: { type: 'undecodable', reason: `${err.code}: ${err.message}` }, headers: passedOn(record) }
-}
-
-/** Edges put the command id into a header too, so that a refusal finds its way even where the value cannot be read. */
-function passedCommandId(record: InputRecord): string | undefined {
-  const value = record.headers[headerNames.commandId]
-  return Array.isArray(value) ? value[0]?.toString() : value?.toString()
 }
