@@ -2,10 +2,9 @@ import type { TestProject } from 'vitest/node'
 import { docker } from '../../deploy/local/docker.ts'
 import { lineProgress } from '../../deploy/local/progress.ts'
 import type { Machine } from '../../deploy/local/tools.ts'
-import { startDockerStack } from './stack-docker.ts'
+import { startStack } from './own-stack.ts'
 import { StackHost, type StackHostAddress } from './stack-host.ts'
-import { prepareLocalStack, startLocalStack } from './stack-local.ts'
-import type { StackProvider } from './stack-provider.ts'
+import { prepareLocalStack } from './stack-local.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -38,9 +37,4 @@ export default async function setup(project: TestProject): Promise<() => Promise
     delete shared.orderChatStackHost
     await host.close()
   }
-}
-
-async function startStack(brokers: number, machine: Machine): Promise<StackProvider> {
-  if (await docker.isChosen(machine)) return startDockerStack(brokers, machine)
-  return startLocalStack(brokers, machine)
 }

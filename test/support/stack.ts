@@ -6,7 +6,7 @@ import pg from 'pg'
 import { inject } from 'vitest'
 import { SQS_MAX_RECEIVE_COUNT, type StackEndpoints } from '../../deploy/local/config.ts'
 import type {} from './global-setup.ts'
-import { askStackHost } from './stack-host.ts'
+import { askStackHost, type StackHostAddress } from './stack-host.ts'
 import type { ServerName } from './stack-provider.ts'
 
 export type { ServerName } from './stack-provider.ts'
@@ -49,9 +49,12 @@ export type Stack = StackEndpoints & {
 }
 
 /** The stack of this vitest run, whole and ready. Call it in `beforeAll`. */
-export async function useStack(): Promise<Stack> {
-  const host = inject('stackHost')
-  const brokers = inject('stackBrokers')
+export function useStack(): Promise<Stack> {
+  return stackAt(inject('stackHost'), inject('stackBrokers'))
+}
+
+/** The stack of a host that is not vitest's: see own-stack.ts. */
+export async function stackAt(host: StackHostAddress, brokers: number): Promise<Stack> {
   const { endpoints } = await askStackHost(host, { do: 'ensure', brokers })
   if (!endpoints) throw new Error('the stack host gave no endpoints')
   const send = async (action: 'stop' | 'kill' | 'start', server: ServerName): Promise<void> => {
@@ -60,7 +63,7 @@ export async function useStack(): Promise<Stack> {
   return {
     ...endpoints,
     brokers,
-    isolate: (name, options) => isolate(endpoints, name, options),
+    isolate: (name, options) => isolate(host, endpoints, name, options),
     control: {
       stop: (server) => send('stop', server),
       kill: (server) => send('kill', server),
@@ -75,10 +78,10 @@ export async function useStack(): Promise<Stack> {
   }
 }
 
-async function isolate(endpoints: StackEndpoints, name: string, options: IsolateOptions = {}): Promise<Isolated> {
+async function isolate(host: StackHostAddress, endpoints: StackEndpoints, name: string, options: IsolateOptions = {}): Promise<Isolated> {
   const id = `${name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').slice(0, 30)}-${randomBytes(3).toString('hex')}`
   const database = `t_${id.replaceAll('-', '_')}`
-  const { redisDatabase = 0 } = await askStackHost(inject('stackHost'), { do: 'takeRedisDatabase' })
+  const { redisDatabase = 0 } = await askStackHost(host, { do: 'takeRedisDatabase' })
   const redisUrl = `${endpoints.redisUrl}/${redisDatabase}`
   await onPostgres(endpoints, `CREATE DATABASE ${database} OWNER chat`)
   await flushRedis(redisUrl)
