@@ -93,6 +93,16 @@ describe('a token', () => {
     }
   })
 
+  test('may say that it is an access token, and nothing else', async () => {
+    const verifier = newVerifier()
+    for (const typ of ['JWT', 'jwt', 'at+jwt', 'application/at+jwt', undefined]) {
+      await expect(verifier.verify(await sign(claims({ typ }), first, { typ }))).resolves.toMatchObject({ userId: 'cust-1' })
+    }
+    for (const typ of ['logout+jwt', 'secevent+jwt', 'JWE', '', 5, ['JWT']]) {
+      await expect(verifier.verify(await sign(claims(), first, { typ }))).rejects.toMatchObject({ code: 'token_invalid' })
+    }
+  })
+
   test('that is missing is said to be missing', async () => {
     for (const token of [undefined, '']) await expect(newVerifier().verify(token)).rejects.toMatchObject({ code: 'token_missing' })
   })

@@ -26,6 +26,8 @@ export type TokenVerifier = {
 
 /** Longer ones are refused unread. */
 const TOKEN_BYTES_MAX = 8_192
+/** RFC 8725 section 3.11: what else the issuer signs with the same keys (logout tokens, security events) opens nothing here. */
+const ACCESS_TOKEN_TYPE = /^(application\/)?(at\+)?jwt$/i
 const CACHE = { entriesMax: 10_000, keepMs: 60_000 } as const
 
 export function createTokenVerifier(config: AuthConfig, clock: Clock = systemClock): TokenVerifier {
@@ -47,7 +49,7 @@ export function createTokenVerifier(config: AuthConfig, clock: Clock = systemClo
 
   async function verifiedPayload(token: string): Promise<JWTPayload> {
     try {
-      const { payload } = await jwtVerify(token, keys, {
+      const { payload, protectedHeader } = await jwtVerify(token, keys, {
         algorithms: [...config.algorithms],
         issuer: config.issuer,
         audience: config.audience,
@@ -55,6 +57,8 @@ export function createTokenVerifier(config: AuthConfig, clock: Clock = systemClo
         currentDate: new Date(clock.nowMs()),
         requiredClaims: ['exp', 'sub'],
       })
+      const { typ } = protectedHeader
+      if (typ !== undefined && !(typeof typ === 'string' && ACCESS_TOKEN_TYPE.test(typ))) throw new ChatError('token_invalid')
       return payload
     } catch (err) {
       if (err instanceof ChatError) throw err
