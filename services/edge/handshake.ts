@@ -38,8 +38,8 @@ export async function handshake(deps: HandshakeDeps, request: HandshakeRequest):
   checkOrigin(deps.allowedOrigins, request.origin)
   const identity = await deps.verifier.verify(tokenOf(request, offered))
   const { userId } = identity
-  const claimed = request.query.get('user_id')
-  if (claimed !== null && claimed !== userId) throw new ChatError('user_id_mismatch')
+  // Every one: what is between us and the client may go by another than the first.
+  if (request.query.getAll('user_id').some((claimed) => claimed !== userId)) throw new ChatError('user_id_mismatch')
   const first = firstRoom(request)
   if (first) await deps.rooms.admit(identity, first.roomId, first.since)
   const connectionId = deps.newId()

@@ -57,6 +57,7 @@ describe('before the upgrade, and for a plain GET of the same URL', () => {
     ['wrong audience', 401, 'token_invalid', async () => ({ orderId, token: await tokenOf('customer', { audience: 'order-shop' }) })],
     ['expired', 401, 'token_expired', async () => ({ orderId, token: await tokenOf('customer', { ttlS: -60 }) })],
     ['user_id of another', 401, 'user_id_mismatch', async () => ({ path: path(`orderId=order-1&user_id=vendor`), token: await tokenOf('customer') })],
+    ['user_id twice, one of another', 401, 'user_id_mismatch', async () => ({ path: path(`orderId=order-1&user_id=customer&user_id=vendor`), token: await tokenOf('customer') })],
     ['foreign order', 403, 'not_a_participant', async () => ({ orderId: 'order-2', token: await tokenOf('customer') })],
     ['unknown order', 404, 'room_not_found', async () => ({ orderId: 'order-nobody-knows', token: await tokenOf('customer') })],
     ['unknown order, as admin', 404, 'room_not_found', async () => ({ orderId: 'order-nobody-knows', token: await tokenOf('boss', { role: 'admin' }) })],
