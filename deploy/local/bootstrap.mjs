@@ -25,6 +25,8 @@ const COMMANDS = {
   demo: ['deploy/local/demo.ts'],
   chat: ['deploy/local/chat.ts'],
   load: ['test/bench/load.ts'],
+  faults: ['test/faults/run.ts'],
+  bench: ['test/bench/main.ts'],
   order: ['deploy/local/order.ts'],
   token: ['deploy/local/token.ts'],
 }
