@@ -1,6 +1,6 @@
 import type { Bench, SystemName } from './bench.ts'
 import { Pair, type Run } from './generator/pair.ts'
-import { cpuBetween, residentMb, sampleCpu } from './procfs.ts'
+import { cpuBetween, residentMb, sampleCpu, sampleMachine, takenByOthers } from './procfs.ts'
 import { quantilesOf, type Quantiles } from './stats.ts'
 import type { System } from './systems/system.ts'
 
@@ -20,6 +20,8 @@ export type RateResult = {
   readonly cpu: Readonly<Record<string, number>>
   readonly generatorCpu: number
   readonly residentMb: Readonly<Record<string, number>>
+  /** Part of the machine that was not ours meanwhile. */
+  readonly takenByOthers: number
   readonly troubles: readonly string[]
 }
 
@@ -66,6 +68,7 @@ export async function withSystem<T>({ options }: Pick<Bench, 'options'>, system:
 async function measureOne(system: System, name: SystemName, pair: Pair, { rate, seconds, round }: { rate: number; seconds: number; round: number }): Promise<RateResult> {
   const generators = new Map([['sender', pair.sender.pid], ['receiver', pair.receiver.pid]])
   const pids = system.pids()
+  const machine = sampleMachine()
   const before = [sampleCpu(pids), sampleCpu(generators)] as const
   const run = await pair.play({ rate, seconds, seed: round * 1_000 + rate })
   const after = [sampleCpu(pids), sampleCpu(generators)] as const
@@ -77,6 +80,7 @@ async function measureOne(system: System, name: SystemName, pair: Pair, { rate, 
     ...summaryOf(run),
     cpu: Object.fromEntries([...cpuBetween(before[0], after[0])].map(([process, s]) => [process, per1000(s)])),
     generatorCpu: per1000([...cpuBetween(before[1], after[1]).values()].reduce((a, b) => a + b, 0)),
+    takenByOthers: takenByOthers(machine, sampleMachine()),
     residentMb: Object.fromEntries(residentMb(pids)),
   }
 }

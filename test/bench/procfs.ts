@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
+import os from 'node:os'
 
 /** Processes by the name they have in the tables; each counts with all its descendants. */
 export type Pids = ReadonlyMap<string, number>
@@ -23,6 +24,25 @@ export function cpuBetween(before: CpuSample, after: CpuSample): Map<string, num
 export function residentMb(pids: Pids): Map<string, number> {
   const stats = readStats()
   return new Map([...pids].map(([name, pid]) => [name, treeOf(pid, stats).reduce((sum, one) => sum + pssKb(one), 0) / 1_024]))
+}
+
+/** What this machine has done for everybody, and of that for the harness and all that it has started; seconds. */
+export type MachineSample = { readonly busyS: number; readonly stolenS: number; readonly oursS: number; readonly atMs: number }
+
+export function sampleMachine(): MachineSample {
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0, steal = 0] = readFileSync('/proc/stat', 'utf8').split('\n')[0]!.trim().split(/\s+/).slice(1).map(Number)
+  return {
+    busyS: (user + nice + system + irq + softirq) / TICKS_PER_S,
+    stolenS: steal / TICKS_PER_S,
+    oursS: cpuOfTree(process.pid, readStats()),
+    atMs: performance.now(),
+  }
+}
+
+/** The part of the machine (1: all of it) that others had meanwhile, its host included. */
+export function takenByOthers(before: MachineSample, after: MachineSample): number {
+  const others = after.busyS - before.busyS + (after.stolenS - before.stolenS) - (after.oursS - before.oursS)
+  return Math.max(0, others) / (((after.atMs - before.atMs) / 1_000) * os.availableParallelism())
 }
 
 type Stat = { readonly parent: number; readonly ownS: number; readonly reapedS: number }

@@ -4,6 +4,9 @@ import { formatted, formattedSpread, ratiosOf, spreadOf } from '../stats.ts'
 
 const NAMES = ['order-chat', 'raw', 'usual', 'fan-out'] as const
 
+/** Where others had more of the machine than this, the figures say it. */
+const OTHERS_MAX = 0.05
+
 /** Latency and CPU come out of the same runs. */
 export const rates: Scenario = {
   name: 'rates',
@@ -113,6 +116,7 @@ function warningsOf(results: readonly RateResult[]): string[] {
   return results.flatMap((r) => {
     const where = `${r.system} at ${r.rate}/s, round ${r.round}`
     return [
+      ...(r.takenByOthers > OTHERS_MAX ? [`${where}: other programs had ${Math.round(r.takenByOthers * 100)} % of the machine`] : []),
       ...(isGeneratorsLimit(r) ? [`${where}: the generator itself was ${formatted(r.latenessMs.p99)} ms late (p99)`] : []),
       ...(r.delivered < r.sent ? [`${where}: ${r.sent - r.delivered} of ${r.sent} did not arrive`] : []),
       ...(r.duplicates > 0 ? [`${where}: ${r.duplicates} arrived twice`] : []),
