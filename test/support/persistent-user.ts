@@ -9,6 +9,19 @@ export type UserOptions = {
   readonly token: string
   /** Tried one after the other. */
   readonly edgeUrls: readonly string[]
+  /** Of acked messages, how many are sent again under their id: 0 … 1. Default: none. */
+  readonly repeats?: number
+  /** Hears of everything at once. */
+  readonly observer?: Partial<UserObserver>
+}
+
+export type UserObserver = {
+  sent(clientMessageId: string, text: string): void
+  repeating(clientMessageId: string): void
+  acked(ack: Frame): void
+  failed(clientMessageId: string, error: Frame): void
+  /** An event's frame; of an own message, its ack. */
+  saw(frame: Frame, kind: string): void
 }
 
 type Waiting = { readonly clientMessageId: string; readonly text: string; readonly acked: PromiseWithResolvers<Frame>; sentAtMs: number }
@@ -54,6 +67,7 @@ export class PersistentUser {
   send(text: string): Promise<Frame> {
     const waiting: Waiting = { clientMessageId: uuidV7(), text, acked: Promise.withResolvers(), sentAtMs: 0 }
     this.#outbox.push(waiting)
+    this.options.observer?.sent?.(waiting.clientMessageId, text)
     return waiting.acked.promise
   }
 
@@ -109,15 +123,30 @@ export class PersistentUser {
     const before = this.acks.get(id)
     if (before && (before['seq'] !== frame['seq'] || before['messageId'] !== frame['messageId'])) this.anomalies.push(`two acks of ${id}: ${before['seq']} and ${frame['seq']}`)
     this.acks.set(id, frame)
+    this.options.observer?.acked?.(frame)
     const at = this.#outbox.findIndex((waiting) => waiting.clientMessageId === id)
-    if (at >= 0) this.#outbox.splice(at, 1)[0]!.acked.resolve(frame)
+    if (at < 0) return
+    const [waiting] = this.#outbox.splice(at, 1)
+    waiting!.acked.resolve(frame)
+    if (Math.random() < (this.options.repeats ?? 0)) setTimeout(() => this.#repeat(waiting!), 500 + Math.random() * 2_000)
+  }
+
+  /** As a client does that has not heard its ack. */
+  #repeat({ clientMessageId, text }: Waiting): void {
+    if (this.#stopped || !this.#socket || this.#socket.closed) return
+    this.options.observer?.repeating?.(clientMessageId)
+    this.#socket.sendRaw(JSON.stringify({ id: `again-${clientMessageId}`, type: 'sendMessage', clientMessageId, message: text }))
   }
 
   #takeError(frame: Frame): void {
     const at = this.#outbox.findIndex((waiting) => waiting.clientMessageId === frame['id'])
     if (at < 0) return
     if (frame['retriable'] === true) this.#outbox[at]!.sentAtMs = Date.now() - RESEND_AFTER_MS + ((frame['retryAfterMs'] as number | undefined) ?? 300)
-    else this.#outbox.splice(at, 1)[0]!.acked.resolve(frame)
+    else {
+      const [waiting] = this.#outbox.splice(at, 1)
+      this.options.observer?.failed?.(waiting!.clientMessageId, frame)
+      waiting!.acked.resolve(frame)
+    }
   }
 
   #see(frame: Frame, kind: string): void {
@@ -128,6 +157,7 @@ export class PersistentUser {
     }
     this.seen.push({ seq, kind, clientMessageId: frame['clientMessageId'] as string | undefined, messageId: frame['messageId'] as string | undefined })
     this.seenAtMs.push(Date.now())
+    this.options.observer?.saw?.(frame, kind)
   }
 }
 

@@ -7,14 +7,14 @@ import { SendMessageCommand } from '@aws-sdk/client-sqs'
 import pg from 'pg'
 import { devJwks, signDevToken } from '#libs/auth/dev-key.ts'
 import { commonServiceEnv, type ServiceInstance, type ServiceName, serviceEnv, type ServiceWorld } from '../../deploy/local/service-env.ts'
-import { HOST } from '../../deploy/local/config.ts'
+import { HOST, type StackEndpoints } from '../../deploy/local/config.ts'
 import { startKeeper } from '../../deploy/local/keeper.ts'
 import { pickFreePorts } from '../../deploy/local/ports.ts'
 import { publishOrderEvent } from '../../deploy/local/order.ts'
 import { setUp, setUpConfigFromEnv } from '../../deploy/setup/setup.ts'
 import { ChatSocket, type ConnectOptions } from './chat-socket.ts'
 import { ServiceProcess } from './service-process.ts'
-import { type Isolated, type Stack, sqsClient } from './stack.ts'
+import { type Isolated, type IsolateOptions, type Stack, sqsClient } from './stack.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -24,6 +24,9 @@ export type SystemOptions = {
   readonly partitions?: number
   /** Added to the environment of every service. */
   readonly env?: Readonly<Record<string, string>>
+  readonly queue?: IsolateOptions
+  /** Where one process finds the servers, if not where they are: behind a proxy, say. */
+  readonly endpointsOf?: (id: string, endpoints: StackEndpoints) => Promise<StackEndpoints>
 }
 
 const defaultCount: Record<ServiceName, number> = { 'sqs-bridge': 1, 'room-state': 1, 'message-persister': 1, edge: 2, api: 0 }
@@ -50,7 +53,7 @@ export class System {
   }
 
   static async start(stack: Stack, name: string, options: SystemOptions = {}): Promise<System> {
-    const names = await stack.isolate(name)
+    const names = await stack.isolate(name, options.queue)
     const dir = path.join(root, '.local/test-systems', names.topicPrefix.replace(/\.$/, ''))
     mkdirSync(dir, { recursive: true })
     // Stops what is left, should the run be killed; ends with this process.
@@ -69,7 +72,8 @@ export class System {
     }
     await setUp(setUpConfigFromEnv({ ...commonServiceEnv(world), LOG_LEVEL: 'warn' }))
     for (const instance of await instancesOf({ ...defaultCount, ...options.count })) {
-      const env = { ...serviceEnv(instance, world), SQS_WAIT_TIME_S: '1', KAFKA_SESSION_TIMEOUT_MS: '6000', ...options.env }
+      const endpoints = (await options.endpointsOf?.(instance.id, world.endpoints)) ?? world.endpoints
+      const env = { ...serviceEnv(instance, { ...world, endpoints }), SQS_WAIT_TIME_S: '1', KAFKA_SESSION_TIMEOUT_MS: '6000', ...options.env }
       system.processes.set(instance.id, new ServiceProcess({ id: instance.id, service: instance.service, env, logFile: path.join(dir, `${instance.id}.log`), runDir: path.join(dir, 'run'), root }))
     }
     try {

@@ -1,0 +1,69 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { ClientOrder, ClientPlan, ClientStatus } from './client-plan.ts'
+
+const program = fileURLToPath(new URL('client-process.ts', import.meta.url))
+
+/** Client processes that play one plan each. */
+export class Clients {
+  readonly #children: readonly ChildProcess[]
+  readonly #plans: readonly ClientPlan[]
+
+  private constructor(plans: readonly ClientPlan[]) {
+    this.#plans = plans
+    this.#children = plans.map((plan) => {
+      const child = fork(program, { execArgv: ['--disable-warning=ExperimentalWarning'] })
+      order(child, { do: 'start', plan })
+      return child
+    })
+  }
+
+  static start(plans: readonly ClientPlan[]): Clients {
+    return new Clients(plans)
+  }
+
+  get historyFiles(): readonly string[] {
+    return this.#plans.map(({ historyFile }) => historyFile)
+  }
+
+  /** Who is in which room. */
+  get views(): readonly { readonly user: string; readonly room: string }[] {
+    return this.#plans.flatMap(({ users }) => users.flatMap(({ userId, rooms }) => rooms.map((room) => ({ user: userId, room }))))
+  }
+
+  async status(): Promise<ClientStatus> {
+    const all = await Promise.all(
+      this.#children.map(async (child) => {
+        const answer = once(child, 'message')
+        order(child, { do: 'status' })
+        return (await answer)[0] as ClientStatus
+      }),
+    )
+    const sum = (of: (status: ClientStatus) => number) => all.reduce((total, status) => total + of(status), 0)
+    return { sent: sum(({ sent }) => sent), unacked: sum(({ unacked }) => unacked), seen: Object.assign({}, ...all.map(({ seen }) => seen)) as ClientStatus['seen'] }
+  }
+
+  /** Nobody sends anything new. */
+  quiet(): void {
+    for (const child of this.#children) order(child, { do: 'quiet' })
+  }
+
+  /** Ends them; their histories are complete then. */
+  async stop(): Promise<void> {
+    await Promise.all(
+      this.#children.map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return
+        const ended = once(child, 'exit')
+        order(child, { do: 'stop' })
+        const killer = setTimeout(() => child.kill('SIGKILL'), 10_000)
+        await ended
+        clearTimeout(killer)
+      }),
+    )
+  }
+}
+
+function order(child: ChildProcess, what: ClientOrder): void {
+  if (child.connected) child.send(what)
+}

@@ -1,0 +1,120 @@
+import { createChatClient, type RoomEventFrame } from '#libs/client/index.ts'
+import type { Frame } from '../../support/chat-socket.ts'
+import { PersistentUser } from '../../support/persistent-user.ts'
+import type { HistoryEntry } from '../checker/history.ts'
+import type { UserPlan } from './client-plan.ts'
+
+export type SimulatedUser = {
+  readonly userId: string
+  readonly rooms: readonly string[]
+  readonly everyMs: number
+  readonly unacked: number
+  lastSeq(room: string): number
+  /** Whether it has seen that the room is there. */
+  isIn(room: string): boolean
+  send(room: string, text: string): void
+  stop(): Promise<void>
+}
+
+type Record = (entry: HistoryEntry) => void
+/** An entry as who writes it knows it: time, user and room are added. */
+type Bare = HistoryEntry extends infer E ? (E extends HistoryEntry ? Omit<E, 'at' | 'user' | 'room'> : never) : never
+
+/** Of acked messages, how many a raw user sends again. */
+const REPEATS = 0.05
+
+/** A bare WebSocket in one room. */
+export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, room: string, record: Record): SimulatedUser {
+  const own = new Map<string, string>()
+  const note = (entry: Bare) => record({ at: Date.now(), user: userId, room, ...entry })
+  const user: PersistentUser = new PersistentUser({
+    userId,
+    roomId: room,
+    token,
+    edgeUrls: [edgeUrl],
+    repeats: REPEATS,
+    observer: {
+      sent: (id, text) => {
+        own.set(id, text)
+        note({ what: 'send', id, text })
+      },
+      repeating: (id) => note({ what: 'repeat', id }),
+      acked: (ack) => note(ackEntry(ack)),
+      failed: (id, error) => note({ what: 'failed', id, code: error['code'] as string }),
+      saw: (frame, kind) => note(sawEntry(frame.type === 'ack' ? { ...frame, senderId: userId, content: own.get(frame['clientMessageId'] as string) } : frame, kind)),
+    },
+  })
+  user.start()
+  return {
+    userId,
+    rooms: [room],
+    everyMs,
+    get unacked() {
+      return user.unacked
+    },
+    lastSeq: () => user.lastSeq,
+    isIn: () => user.lastSeq > 0,
+    send: (_, text) => void user.send(text),
+    stop: async () => {
+      await user.stop()
+      for (const text of user.anomalies) note({ what: 'anomaly', text })
+    },
+  }
+}
+
+/** The SDK on one socket, in all rooms. */
+export function sdkUser(edgeUrl: string, { userId, token, rooms, everyMs }: UserPlan, record: Record): SimulatedUser {
+  const client = createChatClient({ url: `${edgeUrl.replace('http', 'ws')}/ws/chat`, token: () => token })
+  let unacked = 0
+  const note = (room: string, entry: Bare) => record({ at: Date.now(), user: userId, room, ...entry })
+  const joined = new Map(
+    rooms.map((roomId) => {
+      const room = client.join(roomId)
+      room.on('event', (frame) => note(roomId, sawEntry(frame, kindOf(frame))))
+      room.on('left', ({ code }) => note(roomId, { what: 'anomaly', text: `left the room: ${code}` }))
+      return [roomId, room]
+    }),
+  )
+  client.on('state', (state) => {
+    if (state.state === 'closed' && state.reason?.code !== 'client_closed') for (const room of rooms) note(room, { what: 'anomaly', text: `closed: ${JSON.stringify(state)}` })
+  })
+  client.connect().catch(() => {
+    // Tried again, or told by its state.
+  })
+  return {
+    userId,
+    rooms,
+    everyMs,
+    get unacked() {
+      return unacked
+    },
+    lastSeq: (room) => joined.get(room)!.lastSeq,
+    isIn: (room) => joined.get(room)!.lastSeq > 0,
+    send: (room, text) => {
+      unacked++
+      const { clientMessageId: id, done } = joined.get(room)!.send(text)
+      note(room, { what: 'send', id, text })
+      done
+        .then((ack) => note(room, ackEntry(ack)))
+        .catch((err: { code: string }) => note(room, { what: 'failed', id, code: err.code }))
+        .finally(() => unacked--)
+    },
+    stop: async () => client.close(),
+  }
+}
+
+type AckLike = Frame | { readonly clientMessageId: string; readonly seq: number; readonly messageId: string; readonly timestamp: number; readonly repeated: boolean }
+
+function ackEntry(ack: AckLike): Bare {
+  const { clientMessageId: id, seq, messageId, timestamp, repeated } = ack as Frame
+  return { what: 'ack', id, seq, messageId, timestamp, repeated: repeated === true }
+}
+
+const kindOf = (frame: RoomEventFrame): string => (frame.type === 'newMessage' ? frame.type : frame.event)
+
+/** Frames call a message `newMessage`, the log `messageSent`. */
+function sawEntry(frame: Frame | RoomEventFrame, kind: string): Bare {
+  const { seq, timestamp, clientMessageId: id, messageId, senderId, content } = frame as Frame
+  if (kind !== 'newMessage') return { what: 'saw', seq, type: kind, timestamp }
+  return { what: 'saw', seq, type: 'messageSent', timestamp, message: { id, messageId, senderId, text: content } }
+}
