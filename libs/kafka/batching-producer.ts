@@ -2,6 +2,7 @@ import { CompressionTypes, type Producer, type TopicMessages } from 'kafkajs'
 import { ChatError } from '#libs/domain/errors.ts'
 import { BATCH_BYTES_MAX, type TopicName } from '#libs/streams/topics.ts'
 import { partitionOf } from '#libs/streams/murmur2.ts'
+import { systemClock } from '#libs/runtime/clock.ts'
 import type { KafkaClient } from './client.ts'
 import { type OutRecord, recordBytes } from '#libs/streams/record.ts'
 import { toMessage } from './record.ts'
@@ -12,12 +13,13 @@ export type Appended = {
   readonly offset: bigint
 }
 
+/** Records of one partition that go together or not at all. */
 type Waiting = {
   readonly topic: TopicName
-  readonly record: OutRecord
   readonly partition: number
+  readonly records: readonly OutRecord[]
   readonly bytes: number
-  readonly resolve: (appended: Appended) => void
+  readonly resolve: (baseOffset: bigint) => void
   readonly reject: (err: ChatError) => void
 }
 
@@ -27,18 +29,25 @@ export type BatchingProducerOptions = {
   readonly onBatch?: (records: number, bytes: number, seconds: number) => void
 }
 
+/** A batch of this size gains nothing by waiting for more. */
+const ENOUGH_BYTES = 64 * 1024
+
 /**
  * Produces with acks from all in-sync replicas, one batch in flight; what comes meanwhile makes up the next one. (With
- * several in flight kafkajs can lose an acknowledged record when a response stalls.) A failed send refuses every
- * record of its batch with `unavailable`: some may be in the log all the same, so receivers must know repeats. The
- * producer inside is then thrown away. Records of one partition keep the order in which they were sent.
+ * several in flight kafkajs can lose an acknowledged record when a response stalls.) A batch begins at least
+ * `KAFKA_COLLECT_MS` after the one before: each costs this process and the brokers the same whatever is in it, and the
+ * first after a silence waits for nothing. A failed send refuses every record of its batch with `unavailable`: some may
+ * be in the log all the same, so receivers must know repeats. The producer inside is then thrown away. Records of one
+ * partition keep the order in which they were sent.
  */
 export class BatchingProducer {
   readonly #kafka: KafkaClient
   readonly #options: BatchingProducerOptions
-  readonly #queue: Waiting[] = []
+  #queue: Waiting[] = []
+  #pending = 0
   #producer: Producer | undefined
   #pump: Promise<void> | undefined
+  #begunMs = 0
   #closed = false
 
   constructor(kafka: KafkaClient, options: BatchingProducerOptions = {}) {
@@ -52,15 +61,21 @@ export class BatchingProducer {
   }
 
   /** @throws ChatError `unavailable` (the outcome may be unknown); `frame_too_large` for what can never be sent */
-  send(topic: TopicName, record: OutRecord): Promise<Appended> {
-    const bytes = recordBytes(record)
-    const { pendingMax = 20_000 } = this.#options
-    if (this.#closed) return Promise.reject(new ChatError('unavailable', 'the producer is closed'))
-    if (this.#queue.length >= pendingMax) return Promise.reject(new ChatError('unavailable', `${pendingMax} records wait for Kafka already`))
+  async send(topic: TopicName, record: OutRecord): Promise<Appended> {
     // Topics without a key (dead letters) have one partition.
     const partition = record.partition ?? (record.key === null ? 0 : partitionOf(record.key, this.#kafka.config.partitions))
+    return { partition, offset: await this.append(topic, partition, [record]) }
+  }
+
+  /** All of them in one batch, next to each other; resolves with the offset of the first. Throws as `send` does. */
+  append(topic: TopicName, partition: number, records: readonly OutRecord[]): Promise<bigint> {
+    const { pendingMax = 20_000 } = this.#options
+    if (this.#closed) return Promise.reject(new ChatError('unavailable', 'the producer is closed'))
+    if (this.#pending >= pendingMax) return Promise.reject(new ChatError('unavailable', `${pendingMax} records wait for Kafka already`))
+    const bytes = records.reduce((sum, record) => sum + recordBytes(record), 0)
     return new Promise((resolve, reject) => {
-      this.#queue.push({ topic, record, partition, bytes, resolve, reject })
+      this.#queue.push({ topic, partition, records, bytes, resolve, reject })
+      this.#pending += records.length
       this.#pump ??= this.#run()
     })
   }
@@ -75,19 +90,27 @@ export class BatchingProducer {
   async #run(): Promise<void> {
     // Lets everything of this turn of the event loop into the first batch.
     await new Promise(setImmediate)
-    while (this.#queue.length > 0) await this.#sendBatch(this.#takeBatch())
+    while (this.#queue.length > 0) {
+      const waitMs = this.#begunMs + this.#kafka.config.collectMs - performance.now()
+      if (waitMs > 0 && !this.#closed && this.#queue.reduce((sum, { bytes }) => sum + bytes, 0) < ENOUGH_BYTES) await systemClock.sleep(waitMs)
+      this.#begunMs = performance.now()
+      await this.#sendBatch(this.#takeBatch())
+    }
     this.#pump = undefined
   }
 
   #takeBatch(): Waiting[] {
     let bytes = 0
     let count = 0
-    // At least one: a record that is larger than the cap must fail by itself, not for ever.
+    // At least one: what is larger than the cap must fail by itself, not for ever.
     while (count < this.#queue.length && (count === 0 || bytes + this.#queue[count]!.bytes <= BATCH_BYTES_MAX)) {
       bytes += this.#queue[count]!.bytes
+      this.#pending -= this.#queue[count]!.records.length
       count++
     }
-    return this.#queue.splice(0, count)
+    const batch = this.#queue.slice(0, count)
+    this.#queue = this.#queue.slice(count)
+    return batch
   }
 
   async #sendBatch(batch: readonly Waiting[]): Promise<void> {
@@ -105,11 +128,12 @@ export class BatchingProducer {
       for (const waiting of batch) {
         const at = `${this.#kafka.named(waiting.topic)}/${waiting.partition}`
         const offset = next.get(at)
-        if (offset === undefined) throw new Error(`no answer for ${at}`)
-        next.set(at, offset + 1n)
-        waiting.resolve({ partition: waiting.partition, offset })
+        if (offset === undefined || offset < 0n) throw new Error(`no answer for ${at}`)
+        next.set(at, offset + BigInt(waiting.records.length))
+        waiting.resolve(offset)
       }
-      this.#options.onBatch?.(batch.length, batch.reduce((sum, w) => sum + w.bytes, 0), (performance.now() - startedMs) / 1_000)
+      const sum = (of: (waiting: Waiting) => number) => batch.reduce((total, waiting) => total + of(waiting), 0)
+      this.#options.onBatch?.(sum((w) => w.records.length), sum((w) => w.bytes), (performance.now() - startedMs) / 1_000)
     } catch (err) {
       const refusal = new ChatError('unavailable', `Kafka: ${(err as Error).message}`, { cause: err })
       for (const waiting of batch) waiting.reject(refusal)
@@ -119,9 +143,9 @@ export class BatchingProducer {
 
   #grouped(batch: readonly Waiting[]): TopicMessages[] {
     const byTopic = new Map<TopicName, TopicMessages>()
-    for (const { topic, record, partition } of batch) {
+    for (const { topic, partition, records } of batch) {
       const group = byTopic.get(topic) ?? { topic: this.#kafka.named(topic), messages: [] }
-      group.messages.push(toMessage({ ...record, partition }))
+      for (const record of records) group.messages.push(toMessage({ ...record, partition }))
       byTopic.set(topic, group)
     }
     return [...byTopic.values()]
@@ -143,7 +167,7 @@ export class BatchingProducer {
 }
 
 /** No retries and no idempotence of kafkajs' own: whoever sends knows what to do about a failure. */
-export function newPlainProducer(kafka: KafkaClient): Producer {
+function newPlainProducer(kafka: KafkaClient): Producer {
   return kafka.kafkajs.producer({
     idempotent: false,
     maxInFlightRequests: 1,

@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { type ISocketFactory, Kafka, type KafkaConfig as KafkaJsConfig, type LogEntry, logLevel, type SASLOptions } from 'kafkajs'
 import { type Env, envBool, envFile, envInt, envList, envOneOf, envOptional, envSecret, envText } from '#libs/runtime/env.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
+import { tameIdleConnections } from './idle-connections.ts'
 
 export type KafkaConfig = {
   readonly brokers: readonly string[]
@@ -21,6 +22,8 @@ export type KafkaConfig = {
   readonly heartbeatMs: number
   /** The longest that a fetch waits for data; a resume or seek takes effect after at most this. */
   readonly fetchWaitMs: number
+  /** The least time between two batches of one producer, and between two fetches of one consumer. */
+  readonly collectMs: number
 }
 
 export function kafkaConfigFromEnv(env: Env): KafkaConfig {
@@ -41,6 +44,7 @@ export function kafkaConfigFromEnv(env: Env): KafkaConfig {
     sessionTimeoutMs,
     heartbeatMs: envInt(env, 'KAFKA_HEARTBEAT_MS', Math.floor(sessionTimeoutMs / 10), { min: 100 }),
     fetchWaitMs: envInt(env, 'KAFKA_FETCH_WAIT_MS', 200, { min: 1 }),
+    collectMs: envInt(env, 'KAFKA_COLLECT_MS', 3, { min: 0, max: 1_000 }),
   }
 }
 
@@ -64,6 +68,7 @@ export type KafkaClient = {
 }
 
 export function createKafkaClient(config: KafkaConfig, clientId: string, logger: Logger): KafkaClient {
+  tameIdleConnections()
   const log = logger.child({ part: 'kafkajs' })
   const kafkajs = new Kafka({
     clientId,

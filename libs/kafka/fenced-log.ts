@@ -3,7 +3,7 @@ import { ChatError } from '#libs/domain/errors.ts'
 import type { FencedLog, LogAppender, SnapshotLog, SnapshotWriter, TaskInputs } from '#libs/streams/fenced-ports.ts'
 import { type InRecord, type OutRecord, recordBytes } from '#libs/streams/record.ts'
 import { BATCH_BYTES_MAX, type TopicName } from '#libs/streams/topics.ts'
-import { newPlainProducer } from './batching-producer.ts'
+import { BatchingProducer } from './batching-producer.ts'
 import type { KafkaClient } from './client.ts'
 import type { PositionedConsumer } from './positioned-consumer.ts'
 import { toMessage } from './record.ts'
@@ -14,6 +14,7 @@ export type PartitionDeps = {
   /** A group of one over the topics that are read back. */
   readonly reader: PositionedConsumer
   readonly offsets: OffsetsAdmin
+  readonly appends: SharedAppends
 }
 
 /** A read that brings nothing for this long is given up; the takeover is tried again. */
@@ -22,7 +23,7 @@ const READ_STALL_MS = 30_000
 /** One partition of a topic as the fenced log. */
 export function kafkaFencedLog(deps: PartitionDeps, topic: TopicName, partition: number): FencedLog {
   return {
-    openAppender: () => openAppender(deps.kafka, topic, partition),
+    openAppender: () => deps.appends.openAppender(topic, partition),
     async read(from, upTo, onRecords, signal) {
       const { low } = await deps.offsets.range(topic, partition)
       if (from < low) throw new ChatError('input_position_lost', `${topic}[${partition}] begins at ${low}, the restore needs ${from}`)
@@ -31,30 +32,47 @@ export function kafkaFencedLog(deps: PartitionDeps, topic: TopicName, partition:
   }
 }
 
-async function openAppender(kafka: KafkaClient, topic: TopicName, partition: number): Promise<LogAppender> {
-  const producer = newPlainProducer(kafka)
-  const close = () => disconnect(kafka, producer)
-  try {
-    await producer.connect()
-  } catch (err) {
-    await close()
-    throw new ChatError('unavailable', `Kafka: ${(err as Error).message}`, { cause: err })
+/**
+ * The appends of this process's partitions, one request at a time to each broker: what the partitions that it leads have
+ * to say goes together, since a request costs the same whatever is in it. Where one fails, all in it are in doubt and
+ * are taken over again; partitions of other brokers do not notice.
+ */
+export class SharedAppends {
+  readonly #kafka: KafkaClient
+  readonly #offsets: OffsetsAdmin
+  readonly #byLeader = new Map<number, BatchingProducer>()
+
+  constructor(kafka: KafkaClient, offsets: OffsetsAdmin) {
+    this.#kafka = kafka
+    this.#offsets = offsets
   }
-  return {
-    async append(records) {
-      try {
-        return await sendOne(producer, kafka, topic, partition, records)
-      } catch (err) {
-        throw new ChatError('append_unknown', (err as Error).message, { cause: err })
-      }
-    },
-    close,
+
+  async openAppender(topic: TopicName, partition: number): Promise<LogAppender> {
+    // A leader that moves later makes one request go to two brokers until the next takeover: slower, not wrong.
+    const leader = await this.#offsets.leaderOf(topic, partition)
+    const producer = this.#byLeader.get(leader) ?? new BatchingProducer(this.#kafka)
+    this.#byLeader.set(leader, producer)
+    return {
+      async append(records) {
+        try {
+          return await producer.append(topic, partition, records)
+        } catch (err) {
+          throw new ChatError('append_unknown', (err as Error).message, { cause: err })
+        }
+      },
+      // A failed request has thrown its connection away already; what follows has a new one.
+      close: async () => {},
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#byLeader.values()].map((producer) => producer.close()))
   }
 }
 
 /** One partition, one batch; returns its base offset. */
 async function sendOne(
-  sender: Pick<Producer | Transaction, 'send'>,
+  sender: Pick<Transaction, 'send'>,
   kafka: KafkaClient,
   topic: TopicName,
   partition: number,

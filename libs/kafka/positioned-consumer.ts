@@ -53,6 +53,7 @@ export class PositionedConsumer {
   #running = false
   #closed = false
   #lastHeardMs = 0
+  #collecting: Promise<void> | undefined
   readonly #confirmations = new Set<{ readonly sinceMs: number; readonly resolve: () => void }>()
 
   constructor(kafka: KafkaClient, options: PositionedConsumerOptions) {
@@ -109,6 +110,8 @@ export class PositionedConsumer {
       eachBatch: async ({ batch }) => {
         const topic = this.#kafka.unnamed(batch.topic) as TopicName
         this.#deliver(topic, batch.partition, batch.messages.map(toInRecord), BigInt(batch.highWatermark), BigInt(batch.lastOffset()), BigInt((batch as unknown as { fetchedOffset: string }).fetchedOffset))
+        // kafkajs fetches again when all handlers are done: meanwhile more comes together, and costs no fetch of its own.
+        await (this.#collecting ??= this.#collect())
       },
     })
   }
@@ -169,6 +172,12 @@ export class PositionedConsumer {
     this.#closed = true
     this.#open.clear()
     await this.#consumer.disconnect()
+  }
+
+  async #collect(): Promise<void> {
+    const { collectMs } = this.#kafka.config
+    if (collectMs > 0) await systemClock.sleep(collectMs)
+    this.#collecting = undefined
   }
 
   #isAssigned(topic: TopicName, partition: number): boolean {

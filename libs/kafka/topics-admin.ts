@@ -73,14 +73,14 @@ async function checkPartitionCounts(kafka: KafkaClient, admin: Admin): Promise<v
 }
 
 /**
- * Asks for the offset ranges of topics. Questions that come while one is on its way share the next answer, so that
- * any number of joins costs one request at a time; the answer is never older than the question.
+ * Asks for offset ranges and leaders of topics. Questions that come while the same one is on its way share the next
+ * answer, so that any number of joins costs one request at a time; the answer is never older than the question.
  */
 export class OffsetsAdmin {
   readonly #kafka: KafkaClient
   #admin: Admin | undefined
-  readonly #next = new Map<TopicName, Promise<readonly OffsetRange[]>>()
-  readonly #running = new Map<TopicName, Promise<unknown>>()
+  readonly #ranges = new SharedQuestions<readonly OffsetRange[]>((topic) => this.#asked(topic, (admin) => this.#askRanges(admin, topic)))
+  readonly #leaders = new SharedQuestions<readonly number[]>((topic) => this.#asked(topic, (admin) => this.#askLeaders(admin, topic)))
 
   constructor(kafka: KafkaClient) {
     this.#kafka = kafka
@@ -88,17 +88,20 @@ export class OffsetsAdmin {
 
   /** By partition number. @throws ChatError `unavailable` */
   ranges(topic: TopicName): Promise<readonly OffsetRange[]> {
-    const waiting = this.#next.get(topic)
-    if (waiting) return waiting
-    const answer = this.#after(this.#running.get(topic), topic)
-    this.#next.set(topic, answer)
-    return answer
+    return this.#ranges.ask(topic)
   }
 
   async range(topic: TopicName, partition: number): Promise<OffsetRange> {
     const range = (await this.ranges(topic))[partition]
     if (!range) throw new ChatError('unavailable', `${topic} has no partition ${partition}`)
     return range
+  }
+
+  /** The broker that leads the partition. @throws ChatError `unavailable` */
+  async leaderOf(topic: TopicName, partition: number): Promise<number> {
+    const leader = (await this.#leaders.ask(topic))[partition] ?? -1
+    if (leader < 0) throw new ChatError('unavailable', `${topic}[${partition}] has no leader`)
+    return leader
   }
 
   async close(): Promise<void> {
@@ -115,7 +118,50 @@ export class OffsetsAdmin {
     return admin
   }
 
-  async #after(running: Promise<unknown> | undefined, topic: TopicName): Promise<readonly OffsetRange[]> {
+  async #asked<Answer>(topic: TopicName, ask: (admin: Admin) => Promise<Answer>): Promise<Answer> {
+    try {
+      return await ask(await this.#connected())
+    } catch (err) {
+      // Its connections may be those of a broker that is gone: the next question begins with new ones.
+      await this.close()
+      throw new ChatError('unavailable', `asking about ${topic}: ${(err as Error).message}`, { cause: err })
+    }
+  }
+
+  async #askRanges(admin: Admin, topic: TopicName): Promise<readonly OffsetRange[]> {
+    const ranges: OffsetRange[] = []
+    for (const { partition, low, high } of await admin.fetchTopicOffsets(this.#kafka.named(topic))) {
+      ranges[partition] = { low: BigInt(low), high: BigInt(high) }
+    }
+    return ranges
+  }
+
+  async #askLeaders(admin: Admin, topic: TopicName): Promise<readonly number[]> {
+    const leaders: number[] = []
+    const answer = await admin.fetchTopicMetadata({ topics: [this.#kafka.named(topic)] })
+    for (const { partitionId, leader } of answer.topics[0]?.partitions ?? []) leaders[partitionId] = leader
+    return leaders
+  }
+}
+
+class SharedQuestions<Answer> {
+  readonly #ask: (topic: TopicName) => Promise<Answer>
+  readonly #next = new Map<TopicName, Promise<Answer>>()
+  readonly #running = new Map<TopicName, Promise<unknown>>()
+
+  constructor(ask: (topic: TopicName) => Promise<Answer>) {
+    this.#ask = ask
+  }
+
+  ask(topic: TopicName): Promise<Answer> {
+    const waiting = this.#next.get(topic)
+    if (waiting) return waiting
+    const answer = this.#after(this.#running.get(topic), topic)
+    this.#next.set(topic, answer)
+    return answer
+  }
+
+  async #after(running: Promise<unknown> | undefined, topic: TopicName): Promise<Answer> {
     await running?.catch(() => {
       // Its own askers were told.
     })
@@ -123,20 +169,5 @@ export class OffsetsAdmin {
     const asked = this.#ask(topic)
     this.#running.set(topic, asked)
     return asked
-  }
-
-  async #ask(topic: TopicName): Promise<readonly OffsetRange[]> {
-    try {
-      const admin = await this.#connected()
-      const ranges: OffsetRange[] = []
-      for (const { partition, low, high } of await admin.fetchTopicOffsets(this.#kafka.named(topic))) {
-        ranges[partition] = { low: BigInt(low), high: BigInt(high) }
-      }
-      return ranges
-    } catch (err) {
-      // Its connections may be those of a broker that is gone: the next question begins with new ones.
-      await this.close()
-      throw new ChatError('unavailable', `offsets of ${topic}: ${(err as Error).message}`, { cause: err })
-    }
   }
 }

@@ -23,7 +23,7 @@ export function persisterConfigFromEnv(env: Env): PersisterConfig {
     // Large batches take their time on a busy disk, and nobody waits for one.
     postgres: postgresConfigFromEnv(env, { poolMax: 6, statementTimeoutMs: 30_000, applicationName: 'message-persister' }),
     commitEveryMs: envInt(env, 'PERSISTER_COMMIT_EVERY_MS', 5_000, { min: 100 }),
-    fetchWaitMs: envInt(env, 'PERSISTER_FETCH_WAIT_MS', 100, { min: 1, max: 5_000 }),
+    fetchWaitMs: envInt(env, 'PERSISTER_FETCH_WAIT_MS', 200, { min: 1, max: 5_000 }),
     batchRecordsMax: envInt(env, 'PERSISTER_BATCH_RECORDS_MAX', 2_000, { min: 1, max: 10_000 }),
   }
 }

@@ -22,7 +22,7 @@ import { createMessageStore } from './store.ts'
 const topic = topics.roomEvents.name
 
 /** A fetch with less comes back after `fetchWaitMs`: few large transactions cost far less than many small ones. */
-const FETCH_MIN_BYTES = 64 * 1024
+const FETCH_MIN_BYTES = 256 * 1024
 
 /** Brings the log into Postgres: one task per assigned partition. */
 export async function startPersister(config: PersisterConfig) {

@@ -2,7 +2,7 @@ import { AvroCodecs, type AvroCodec } from '#libs/kafka/avro.ts'
 import { coPartitionedAssigner } from '#libs/kafka/assigner.ts'
 import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
 import { createKafkaClient, type KafkaClient } from '#libs/kafka/client.ts'
-import { kafkaFencedLog, kafkaSnapshotLog, kafkaTaskInputs } from '#libs/kafka/fenced-log.ts'
+import { kafkaFencedLog, kafkaSnapshotLog, kafkaTaskInputs, SharedAppends } from '#libs/kafka/fenced-log.ts'
 import { PositionedConsumer } from '#libs/kafka/positioned-consumer.ts'
 import { reportPositions } from '#libs/kafka/report-positions.ts'
 import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
@@ -33,6 +33,7 @@ type Parts = {
   readonly consumer: PositionedConsumer
   readonly reader: PositionedConsumer
   readonly offsets: OffsetsAdmin
+  readonly appends: SharedAppends
   readonly deadLetters: BatchingProducer
   readonly metrics: RoomStateMetrics
   readonly logger: Logger
@@ -57,6 +58,8 @@ export async function startRoomState(config: RoomStateConfig) {
   const codecs = await loadCodecs(config, kafka, stopping.signal)
   const offsets = new OffsetsAdmin(kafka)
   releasers.add(() => offsets.close())
+  const appends = new SharedAppends(kafka, offsets)
+  releasers.add(() => appends.close())
   const deadLetters = new BatchingProducer(kafka)
   releasers.add(() => deadLetters.close())
   const onFailed = (err: unknown) => failed.reject(err)
@@ -75,7 +78,7 @@ export async function startRoomState(config: RoomStateConfig) {
     },
     onFailed,
   })
-  const parts: Parts = { config, kafka, codecs, consumer, reader, offsets, deadLetters, metrics, logger }
+  const parts: Parts = { config, kafka, codecs, consumer, reader, offsets, appends, deadLetters, metrics, logger }
   // In reverse: the tasks finish and snapshot first, then the group learns that their partitions are free.
   releasers.add(() => consumer.close())
   releasers.add(() => tasks.stopAll())
