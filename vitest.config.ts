@@ -1,6 +1,6 @@
 import { configDefaults, defineConfig } from 'vitest/config'
 
-const stackTests = ['test/integration/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/contract/**/*.test.ts']
+const stackTests = ['test/integration/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/contract/**/*.test.ts', 'test/hostile/*.stack.test.ts']
 // Its subfolders hold the harness, whose own tests need no server.
 const faultTests = ['test/faults/*.test.ts']
 

@@ -27,6 +27,7 @@ const COMMANDS = {
   load: ['test/bench/load.ts'],
   faults: ['test/faults/run.ts'],
   bench: ['test/bench/main.ts'],
+  hostile: ['test/hostile/main.ts'],
   order: ['deploy/local/order.ts'],
   token: ['deploy/local/token.ts'],
 }
