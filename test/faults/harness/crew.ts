@@ -29,7 +29,7 @@ export class Crew {
 
   /** SIGKILL; started again after `downMs`, ready when it returns. */
   async kill(id: string, downMs = 0): Promise<void> {
-    await this.#inHand(id, async (process) => {
+    await this.hold(id, async (process) => {
       await process.kill()
       this.kills++
       await pause(downMs)
@@ -39,7 +39,7 @@ export class Crew {
 
   /** SIGTERM, and started again when it has ended. @returns its exit code */
   async restart(id: string, downMs = 0): Promise<number | null> {
-    return this.#inHand(id, async (process) => {
+    return this.hold(id, async (process) => {
       const code = await process.stop()
       await pause(downMs)
       await process.start()
@@ -58,12 +58,8 @@ export class Crew {
     }
   }
 
-  async close(): Promise<void> {
-    this.#stopped.abort()
-    await this.#watching
-  }
-
-  async #inHand<T>(id: string, work: (process: ReturnType<System['process']>) => Promise<T>): Promise<T> {
+  /** Nobody else touches it meanwhile. */
+  async hold<T>(id: string, work: (process: ReturnType<System['process']>) => Promise<T>): Promise<T> {
     while (this.#busy.has(id)) await pause(50)
     this.#busy.add(id)
     try {
@@ -73,6 +69,11 @@ export class Crew {
     }
   }
 
+  async close(): Promise<void> {
+    this.#stopped.abort()
+    await this.#watching
+  }
+
   async #watch(): Promise<void> {
     const { signal } = this.#stopped
     while (!signal.aborted) {
@@ -80,7 +81,7 @@ export class Crew {
       for (const [id, process] of this.#system.processes) {
         if (process.isRunning || this.#busy.has(id) || signal.aborted) continue
         this.unasked.push({ id, at: Date.now(), log: process.logTail(6) })
-        this.#inHand(id, () => process.start()).catch(() => {
+        this.hold(id, () => process.start()).catch(() => {
           // It has ended again: the next look finds it.
         })
       }

@@ -60,6 +60,7 @@ export function stallAll(proxies: readonly TcpProxy[], options: StallOptions): S
     get held() {
       return stalls.reduce((sum, { held }) => sum + held, 0)
     },
+    holdNoMore: () => stalls.forEach((stall) => stall.holdNoMore()),
     release: () => stalls.forEach((stall) => stall.release()),
   }
 }

@@ -21,6 +21,8 @@ export type FaultContext = {
   readonly times: number
   /** Does it, and remembers when: what the users felt of it is measured. */
   during<T>(what: string, work: () => Promise<T>): Promise<T>
+  /** Events that all users together have seen so far. */
+  seen(): Promise<number>
   /** Tells what must not be. */
   violated(text: string): void
   /** Figures for the report. */
@@ -81,6 +83,7 @@ export async function playRound(world: World, { name, random, say, times, fault 
           windows.push({ what, fromMs, toMs: Date.now() })
         }
       },
+      seen: async () => Object.values((await clients.status()).seen).reduce((sum, seq) => sum + seq, 0),
       violated: (text) => violations.push(text),
     })
     await pause(1_000)

@@ -95,6 +95,21 @@ test('stalls only from the piece that matches, and only as many connections as i
   await vi.waitFor(() => expect(server.got.join(' ')).toContain('behind'))
 })
 
+test('holds no more, but what it holds', async () => {
+  const server = await echoServer()
+  const proxy = await proxyTo([server.port])
+  const [first, second] = [connect(proxy.port), connect(proxy.port)]
+  const stall = proxy.stall({ direction: 'up' })
+  first.socket.write('first')
+  await vi.waitFor(() => expect(stall.held).toBe(1))
+  stall.holdNoMore()
+  second.socket.write('second')
+  await vi.waitFor(() => expect(second.got).toEqual(['echo:second']))
+  expect(server.got).toEqual(['second'])
+  stall.release()
+  await vi.waitFor(() => expect(first.got).toEqual(['echo:first']))
+})
+
 test('cuts, refuses and takes again', async () => {
   const server = await echoServer()
   const proxy = await proxyTo([server.port])

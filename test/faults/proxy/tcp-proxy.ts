@@ -27,6 +27,8 @@ export type StallOptions = {
 export type Stall = {
   /** Connections that wait here. */
   readonly held: number
+  /** Those that wait go on waiting; others pass from now on. */
+  holdNoMore(): void
   /** Everything that waits goes on in order, even where the other end has gone meanwhile. */
   release(): void
 }
@@ -68,11 +70,14 @@ export class TcpProxy {
   }
 
   stall(options: StallOptions): Stall {
-    const rule: StallRule = { ...options, pipes: new Set() }
+    const rule: StallRule = { ...options, pipes: new Set(), isClosed: false }
     this.#stalls.add(rule)
     return {
       get held() {
         return rule.pipes.size
+      },
+      holdNoMore: () => {
+        rule.isClosed = true
       },
       release: () => {
         this.#stalls.delete(rule)
@@ -139,7 +144,7 @@ export class TcpProxy {
     for (const rule of this.#stalls) {
       if (rule.direction !== direction) continue
       if (rule.pipes.has(pipe)) return true
-      if (rule.pipes.size >= (rule.connectionsMax ?? Number.POSITIVE_INFINITY) || rule.matches?.(piece) === false) continue
+      if (rule.isClosed || rule.pipes.size >= (rule.connectionsMax ?? Number.POSITIVE_INFINITY) || rule.matches?.(piece) === false) continue
       rule.pipes.add(pipe)
       return true
     }
@@ -147,7 +152,7 @@ export class TcpProxy {
   }
 }
 
-type StallRule = StallOptions & { readonly pipes: Set<Pipe> }
+type StallRule = StallOptions & { readonly pipes: Set<Pipe>; isClosed: boolean }
 
 type PipeOptions = {
   readonly split: Splitter
@@ -182,6 +187,7 @@ class Pipe {
   }
 
   #push(piece: Buffer): void {
+    if (this.#ended) return
     const { delayMs, bytesPerSecond } = this.#options.shape()
     this.#freeMs = Math.max(this.#freeMs, Date.now()) + (piece.length / bytesPerSecond) * 1_000
     this.#queue.push({ piece, dueMs: this.#freeMs + delayMs })
