@@ -181,6 +181,8 @@ class Tenure<Prepared> {
     await this.#restore(sentinelOffset)
     this.#snapshottedMs = clock.nowMs()
     await inputs.open(this.#acknowledged, (topic, records) => this.#enqueue(topic, records))
+    // The first input may have filled the queue before the second was there to be held.
+    if (this.#held) inputs.hold(true)
     observer?.takenOver?.(this.#epoch, clock.nowMs() - startedMs)
   }
 
@@ -322,7 +324,8 @@ class Tenure<Prepared> {
   }
 
   #snapshotIfDue(): void {
-    if (this.#snapshotInFlight || !this.#due(this.#snapshottedMs, this.#limits.snapshotEveryMs) || !this.#hasNews()) return
+    // After a failed one the next would call clean what that one has left out.
+    if (this.#failure !== undefined || this.#snapshotInFlight || !this.#due(this.#snapshottedMs, this.#limits.snapshotEveryMs) || !this.#hasNews()) return
     this.#snapshotInFlight = this.#snapshot()
       .catch((err: unknown) => {
         this.#failure = err
