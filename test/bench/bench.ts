@@ -21,6 +21,20 @@ export type BenchOptions = {
   readonly warmUpSeconds: number
   readonly rooms: number
   readonly rates: readonly number[]
+  /** Of each step up to the highest rate. */
+  readonly stepSeconds: number
+  readonly idleSeconds: number
+  /** Until what a start has stirred up is over. */
+  readonly settleSeconds: number
+  readonly followSeconds: number
+  /** Idle sockets whose memory is measured. */
+  readonly sockets: number
+  /** Sockets that come back at once. */
+  readonly crowd: number
+  /** Of the log that the persister drains. */
+  readonly persistedMessages: number
+  /** In the partition that is taken over. */
+  readonly takeoverRooms: number
   readonly quick: boolean
 }
 

@@ -28,7 +28,7 @@ export type RateResult = {
 /** A generator that is later than this at its 99th percentile is itself what is measured. */
 const LATE_MS = 20
 
-export const isGeneratorsLimit = (result: RateResult): boolean => result.latenessMs.p99 > LATE_MS
+export const isGeneratorsLimit = (result: Pick<RateResult, 'latenessMs'>): boolean => result.latenessMs.p99 > LATE_MS
 
 /** Every system at every rate, in turn, round after round. */
 export async function measureRates(bench: Bench, names: readonly SystemName[], rates: readonly number[]): Promise<RateResult[]> {

@@ -5,7 +5,7 @@ import { type Ear, type Links, textOf } from './protocol.ts'
 import { scheduleOf } from './schedule.ts'
 import { openSockets } from './web-sockets.ts'
 
-const TROUBLES_KEPT = 5
+const TROUBLES_KEPT = 3
 /** Timers are late by up to a ms; what is due sooner is waited for exactly. */
 const TIMER_SLACK_MS = 1.5
 
@@ -51,8 +51,8 @@ class Generator {
       case 'connect': {
         const startedMs = monotonicMs()
         this.#links = order.protocol === 'kafka' ? await openKafka(order, this.#ear) : await openSockets(order, this.#ear)
-        const { opened, failures } = this.#links
-        return { opened, tookMs: monotonicMs() - startedMs, failures: failures.slice(0, TROUBLES_KEPT) } satisfies Connected
+        const { opened, retries, failures } = this.#links
+        return { opened, tookMs: monotonicMs() - startedMs, retries, failures: failures.slice(0, TROUBLES_KEPT) } satisfies Connected
       }
       case 'expect':
         this.#expect(order.run, order.total)

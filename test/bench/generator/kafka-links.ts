@@ -12,7 +12,7 @@ export async function openKafka({ kafka, links }: ConnectOrder, ear: Ear): Promi
       ear.onBytes(value.length)
       readStamp(value.toString('latin1'), ear.onMessage)
     })
-    return { opened: links.length, failures: [], send: () => {}, close }
+    return { opened: links.length, failures: [], retries: 0, send: () => {}, close }
   }
   const onSent = (messages: readonly { value: unknown }[]) => {
     for (const { value } of messages) readStamp(value as string, ear.onAck)
@@ -23,6 +23,7 @@ export async function openKafka({ kafka, links }: ConnectOrder, ear: Ear): Promi
   return {
     opened: links.length,
     failures: [],
+    retries: 0,
     send: (link, _run, _n, text) => producer.push({ key: links[link]!.roomId, value: text, partition: partitionOfLink[link]! }),
     close: () => producer.close(),
   }

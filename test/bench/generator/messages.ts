@@ -36,7 +36,7 @@ export type Order =
   | { readonly do: 'collect' }
   | { readonly do: 'disconnect' }
 
-export type Connected = { readonly opened: number; readonly tookMs: number; readonly failures: readonly string[] }
+export type Connected = { readonly opened: number; readonly tookMs: number; readonly retries: number; readonly failures: readonly string[] }
 export type Played = {
   /** Of each message, ms on the machine's monotonic clock. */
   readonly sentMs: Float64Array

@@ -10,6 +10,8 @@ export type Ear = {
 export type Links = {
   readonly opened: number
   readonly failures: readonly string[]
+  /** Openings that were refused for the time being. */
+  readonly retries: number
   send(link: number, run: number, n: number, text: string): void
   close(): Promise<void>
 }

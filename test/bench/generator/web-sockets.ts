@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { v7 as uuidV7 } from 'uuid'
 import WebSocket from 'ws'
 import type { ConnectOrder, LinkSpec } from './messages.ts'
@@ -64,6 +65,9 @@ function readAck(id: string | undefined, ear: Ear): void {
 }
 
 const OPEN_WITHIN_MS = 60_000
+/** What tells a client to come again. */
+const RETRIABLE = /Unexpected server response: (429|503)/
+const RETRY_AFTER_MS = 200
 
 export async function openSockets(order: ConnectOrder, ear: Ear): Promise<Links> {
   const dialect = dialects[order.protocol as keyof typeof dialects]
@@ -91,12 +95,22 @@ export async function openSockets(order: ConnectOrder, ear: Ear): Promise<Links>
       })
     })
   const waiting = order.links.entries()
+  const deadlineMs = Date.now() + OPEN_WITHIN_MS
+  let retries = 0
   const openSome = async (): Promise<void> => {
     for (const [i, spec] of waiting) {
-      try {
-        sockets[i] = await openOne(spec)
-      } catch (err) {
-        failures.push(`${spec.userId}: ${(err as Error).message}`)
+      while (sockets[i] === undefined) {
+        try {
+          sockets[i] = await openOne(spec)
+        } catch (err) {
+          const { message } = err as Error
+          if (!RETRIABLE.test(message) || Date.now() > deadlineMs) {
+            failures.push(`${spec.userId}: ${message}`)
+            break
+          }
+          retries++
+          await pause(RETRY_AFTER_MS)
+        }
       }
     }
   }
@@ -104,6 +118,7 @@ export async function openSockets(order: ConnectOrder, ear: Ear): Promise<Links>
   return {
     opened: sockets.filter((ws) => ws !== undefined).length,
     failures,
+    retries,
     send: (link, run, n, text) => sockets[link]?.send(dialect.message(order.links[link]!, requestIdOf(run, n), text)),
     close: async () => {
       closing = true

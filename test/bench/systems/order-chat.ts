@@ -1,27 +1,26 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { pino } from 'pino'
-import type { RoomId, UserId } from '#libs/domain/ids.ts'
-import { AvroCodecs, registryConfigFromEnv } from '#libs/kafka/avro.ts'
-import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
-import { createKafkaClient, kafkaConfigFromEnv } from '#libs/kafka/client.ts'
-import { orderEventToAvro } from '#libs/streams/avro-shapes.ts'
-import { topics } from '#libs/streams/topics.ts'
+import { postgresConfigFromEnv } from '#libs/postgres/config.ts'
+import { migrate, migrationsDir } from '#libs/postgres/migrate.ts'
 import { HOST } from '../../../deploy/local/config.ts'
 import { pickFreePorts } from '../../../deploy/local/ports.ts'
 import { quietProgress } from '../../../deploy/local/progress.ts'
 import { commonServiceEnv, PARTITIONS, type ServiceInstance, serviceInstances, type ServiceWorld } from '../../../deploy/local/service-env.ts'
 import { LocalServices } from '../../../deploy/local/services.ts'
 import { type World, withPostgres } from '../world.ts'
+import { acceptOrders } from './inputs.ts'
 import { linksOf } from './links.ts'
 import type { System } from './system.ts'
 
 export type OrderChatOptions = {
-  /** Before every topic, and the name of its database: two of the same name are the same system. */
+  /** Before every topic, and in the name of its database, which nobody else uses. */
   readonly name?: string
+  readonly partitions?: number
   readonly extraEnv?: Readonly<Record<string, string>>
-  /** Which of the usual processes run, by id; default: all that `npm start` runs. */
+  /** Which of the usual processes run from the start, by id; default: all that `npm start` runs. */
   readonly only?: readonly string[]
+  /** A second `room-state-2`, which stands by. */
+  readonly standby?: boolean
 }
 
 /** All our services as `npm start` runs them. */
@@ -33,39 +32,45 @@ export class OrderChat implements System {
   #instances: readonly ServiceInstance[] = []
   #serviceWorld: ServiceWorld | undefined
 
-  constructor(world: World, { name = 'ours', extraEnv = {}, only = [] }: OrderChatOptions = {}) {
+  constructor(world: World, { name = 'ours', partitions = PARTITIONS, extraEnv = {}, only = [], standby = false }: OrderChatOptions = {}) {
     this.#world = world
-    this.#options = { name, extraEnv, only }
+    this.#options = { name, partitions, extraEnv, only, standby }
   }
 
   async start(): Promise<void> {
-    const [edge1 = 0, edge2 = 0, api = 0, ...metrics] = await pickFreePorts(9)
-    this.#instances = serviceInstances({ edge: [edge1, edge2], api, metrics: 0 }).map((instance, i) => ({ ...instance, metricsPort: metrics[i]! }))
     const isNew = this.#serviceWorld === undefined
-    this.#serviceWorld = { ...(this.#serviceWorld ?? (await this.#newWorld())), apiPort: api }
-    this.#services = new LocalServices(this.#instances, {
-      dirs: this.#world.dirs,
-      world: this.#serviceWorld,
-      env: process.env,
-      extraEnv: { ...this.#options.extraEnv },
-      progress: quietProgress,
-    })
+    const serviceWorld = this.#serviceWorld ?? (await this.#newWorld())
+    const { extraEnv, only } = this.#options
+    const [edge1 = 0, edge2 = 0, api = 0, ...metrics] = await pickFreePorts(10)
+    const usual = serviceInstances({ edge: [edge1, edge2], api, metrics: 0 })
+    const standby: Omit<ServiceInstance, 'metricsPort'> = { id: 'room-state-2', service: 'room-state', env: {} }
+    this.#instances = [...usual, ...(this.#options.standby ? [standby] : [])].map((instance, i) => ({ ...instance, metricsPort: metrics[i]! }))
+    this.#serviceWorld = { ...serviceWorld, apiPort: api }
+    this.#services = new LocalServices(this.#instances, { dirs: this.#world.dirs, world: this.#serviceWorld, env: process.env, extraEnv: { ...extraEnv }, progress: quietProgress })
     if (isNew) await this.#services.setUp()
-    await Promise.all(this.ids().map((id) => this.#services!.start(id)))
-  }
-
-  /** Of the processes that run, in the order in which tables show them. */
-  ids(): string[] {
-    const { only } = this.#options
-    return this.#instances.map(({ id }) => id).filter((id) => only.length === 0 || only.includes(id))
+    await Promise.all(this.#instances.filter(({ id }) => only.length === 0 || only.includes(id)).map(({ id }) => this.#services!.start(id)))
   }
 
   async stop(): Promise<void> {
     await this.#services?.stop()
   }
 
-  get services(): LocalServices {
-    return this.#services!
+  async startOne(id: string): Promise<void> {
+    await this.#services!.start(id)
+  }
+
+  async stopOne(id: string): Promise<void> {
+    await this.#services!.processes.get(id)?.stop()
+  }
+
+  async killOne(id: string): Promise<void> {
+    const process = this.#services!.processes.get(id)!
+    process.kill()
+    await process.exited
+  }
+
+  pidOf(id: string): number {
+    return this.#services!.processes.get(id)!.pid!
   }
 
   get postgresUrl(): string {
@@ -77,8 +82,11 @@ export class OrderChat implements System {
     return commonServiceEnv(this.#serviceWorld!)
   }
 
-  metricsUrl(id: string): string {
-    return `http://${HOST}:${this.#instances.find((instance) => instance.id === id)!.metricsPort}/metrics`
+  /** Sum over the series of a metric of one process. */
+  async metric(id: string, series: string): Promise<number> {
+    const { metricsPort } = this.#instances.find((instance) => instance.id === id)!
+    const lines = (await (await fetch(`http://${HOST}:${metricsPort}/metrics`)).text()).split('\n').filter((line) => line.startsWith(series))
+    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0)
   }
 
   /** Web addresses of the edges. */
@@ -86,44 +94,30 @@ export class OrderChat implements System {
     return this.#instances.flatMap(({ env }) => (env['EDGE_PORT'] ? [`ws://${HOST}:${env['EDGE_PORT']}`] : []))
   }
 
-  async openRooms(count: number, prefix: string) {
+  /** By default customer and vendor are on different edges. */
+  async openRooms(count: number, prefix: string, urls: readonly string[] = this.urls()) {
     await this.acceptOrders(Array.from({ length: count }, (_, i) => `${prefix}-${i}`))
-    await this.untilStored(`${prefix}-`, count)
-    const { senders, receivers } = await linksOf(this.#world, this.urls(), count, prefix)
+    const { senders, receivers } = await linksOf(this.#world, urls, count, prefix)
     return { senders: { protocol: 'order-chat' as const, links: senders }, receivers: { protocol: 'order-chat' as const, links: receivers } }
   }
 
-  /** Orders as the bridge would write them; the customer is `c-<order>`, the vendor `v-<order>`. */
-  async acceptOrders(orderIds: readonly string[]): Promise<void> {
-    const kafka = createKafkaClient(kafkaConfigFromEnv(this.env), 'bench-orders', pino({ level: 'silent' }))
-    const codec = await new AvroCodecs(registryConfigFromEnv(this.env), kafka).forTopic(topics.orderEvents)
-    const producer = new BatchingProducer(kafka, { pendingMax: Number.POSITIVE_INFINITY })
-    const value = (orderId: string) =>
-      codec.encode(
-        orderEventToAvro({
-          type: 'orderAccepted',
-          orderId: orderId as RoomId,
-          eventId: randomUUID(),
-          occurredAtMs: Date.now(),
-          customerId: `c-${orderId}` as UserId,
-          vendorId: `v-${orderId}` as UserId,
-        }),
-      )
-    await Promise.all(orderIds.map((orderId) => producer.send(topics.orderEvents.name, { key: orderId, value: value(orderId), headers: {} })))
-    await producer.close()
-  }
-
   /** Until Postgres has the rooms: then every edge admits their people at once. */
-  async untilStored(prefix: string, count: number, withinMs = 120_000): Promise<void> {
+  async acceptOrders(orderIds: readonly string[], withinMs = 180_000): Promise<void> {
+    const count = (client: { query(sql: string): Promise<{ rows: { n: number }[] }> }) => client.query('SELECT count(*)::int AS n FROM chat_rooms').then(({ rows }) => rows[0]!.n)
     const deadlineMs = Date.now() + withinMs
     await withPostgres(this.postgresUrl, async (client) => {
-      for (;;) {
-        const { rows } = await client.query('SELECT count(*)::int AS n FROM chat_rooms WHERE room_id LIKE $1', [`${prefix}%`])
-        if (rows[0].n >= count) return
-        if (Date.now() > deadlineMs) throw new Error(`${rows[0].n} of ${count} rooms ${prefix}… were stored in ${withinMs / 1_000} s`)
-        await pause(100)
+      const before = await count(client)
+      await acceptOrders(this.env, orderIds)
+      for (let n = 0; (n = (await count(client)) - before) < orderIds.length; await pause(100)) {
+        if (Date.now() > deadlineMs) throw new Error(`${n} of ${orderIds.length} rooms were stored in ${withinMs / 1_000} s`)
       }
     })
+  }
+
+  /** Makes our tables in another database. */
+  async migrate(postgresUrl: string): Promise<void> {
+    const config = postgresConfigFromEnv({ ...this.env, POSTGRES_URL: postgresUrl }, { applicationName: 'bench' })
+    await migrate(config, migrationsDir, pino({ level: 'silent' }))
   }
 
   pids() {
@@ -132,12 +126,12 @@ export class OrderChat implements System {
   }
 
   async #newWorld(): Promise<ServiceWorld> {
-    const { name } = this.#options
-    const postgresUrl = await this.#world.createDatabase(name)
+    const { name, partitions } = this.#options
+    const postgresUrl = await this.#world.createDatabase(`${name.replaceAll('-', '_')}_${Date.now()}`)
     return {
       endpoints: { ...this.#world.endpoints, postgresUrl, redisUrl: `${this.#world.endpoints.redisUrl}/2` },
-      topicPrefix: `${name}.`,
-      partitions: PARTITIONS,
+      topicPrefix: `${name}-${Date.now()}.`,
+      partitions,
       replicationFactor: 1,
       devKeyFile: this.#world.devKeyFile,
       apiPort: 0,

@@ -33,7 +33,7 @@ export function usualBuild(world: World): System & { readonly urls: () => readon
     urls: () => urls,
     async start() {
       if (postgresUrl === undefined) {
-        postgresUrl = await world.createDatabase(`usual_${process.pid}`)
+        postgresUrl = await world.createDatabase(`usual_${Date.now()}`)
         await withPostgres(postgresUrl, (client) => client.query(SCHEMA))
       }
       const ports = await pickFreePorts(2)
