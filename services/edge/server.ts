@@ -36,6 +36,8 @@ export type Server = {
   close(): void
 }
 
+/** What `send` gives where nothing had to wait: 0 is buffered, 2 is dropped. */
+const TAKEN = 1
 /** Listening on a port that another process has is an error, not a share. */
 const LISTEN_EXCLUSIVE_PORT = 1
 
@@ -81,7 +83,7 @@ function behavior({ sessions, frameBytesMax, slowBufferBytes, observer }: Server
     open(ws) {
       const data = ws.getUserData()
       const { connectionId, identity, first } = data.admitted
-      data.connection = sessions.open(connectionId, clientSocket(ws, observer), identity, first)
+      data.connection = sessions.open(connectionId, clientSocket(ws, slowBufferBytes, observer), identity, first)
     },
     message(ws, bytes, isBinary) {
       const { connection } = ws.getUserData()
@@ -103,26 +105,28 @@ function behavior({ sessions, frameBytesMax, slowBufferBytes, observer }: Server
 }
 
 /** Never touches a socket after its close: uWebSockets.js throws there. */
-function clientSocket(ws: Socket, observer: ServerOptions['observer']): ClientSocket {
+function clientSocket(ws: Socket, slowBufferBytes: number, observer: ServerOptions['observer']): ClientSocket {
   let ending = false
+  const close = (name: CloseName, retryAfterMs?: number) => {
+    if (ending) return
+    ending = true
+    observer.closing(name)
+    // Calls our close handler at once; what is buffered still goes out, the close frame behind it.
+    ws.end(closeCodes[name].code, closeReason(name, retryAfterMs))
+  }
   return {
     send(frame) {
       if (ending) return
       observer.frameOut()
-      ws.send(frame, false)
+      // Whatever it is: who asks and never reads would have his answers dropped in the end, and nobody would notice.
+      if (ws.send(frame, false) !== TAKEN && ws.getBufferedAmount() > slowBufferBytes) close('slow_consumer')
     },
     bufferedBytes: () => (ending ? 0 : ws.getBufferedAmount()),
     cork(work) {
       if (ending) work()
       else ws.cork(work)
     },
-    close(name, retryAfterMs) {
-      if (ending) return
-      ending = true
-      observer.closing(name)
-      // Calls our close handler at once; what is buffered still goes out, the close frame behind it.
-      ws.end(closeCodes[name].code, closeReason(name, retryAfterMs))
-    },
+    close,
   }
 }
 
