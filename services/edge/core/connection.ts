@@ -1,6 +1,10 @@
 import type { CloseName } from '#libs/domain/close-codes.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import type { Subscription } from './subscription.ts'
+import { Turns } from './turns.ts'
+
+/** Of one socket, whatever it joins: who joins over and over must not have the history read for each time. */
+const HISTORY_READS_AT_ONCE = 4
 
 /** Who speaks on a socket, as the token says. */
 export type Speaker = { readonly userId: UserId; readonly role: 'admin' | 'moderator' | 'user'; readonly expiresAtMs: number }
@@ -34,6 +38,7 @@ export class Connection {
   queued = 0
   /** What is being worked on, and since when. */
   busy: { readonly what: string; readonly sinceMs: number } | undefined
+  readonly historyReads = new Turns(HISTORY_READS_AT_ONCE)
   #drained: (() => void)[] = []
 
   constructor(options: { id: string; socket: ClientSocket; speaker: Speaker; defaultRoom: RoomId | undefined; nextHeartbeatMs: number }) {

@@ -94,6 +94,8 @@ export class MemoryEdge {
   persisted = 0
   historyDown = false
   historyMs = 5
+  /** Reads of the history under way, and the most that ever were. */
+  reads = { now: 0, max: 0 }
   logHealthy = true
   publishFails = false
   rateLimited = false
@@ -238,11 +240,16 @@ export class MemoryEdge {
 
   /** Reads the history as of one moment, and takes time on both sides of it. */
   async #read<T>(work: () => T): Promise<T> {
-    await this.time.sleep(this.historyMs)
-    if (this.historyDown) throw new ChatError('unavailable', 'Postgres')
-    const result = work()
-    await this.time.sleep(this.historyMs)
-    return result
+    this.reads.max = Math.max(this.reads.max, ++this.reads.now)
+    try {
+      await this.time.sleep(this.historyMs)
+      if (this.historyDown) throw new ChatError('unavailable', 'Postgres')
+      const result = work()
+      await this.time.sleep(this.historyMs)
+      return result
+    } finally {
+      this.reads.now--
+    }
   }
 
   #history(): History {

@@ -111,6 +111,25 @@ describe('join', () => {
     expect(client.socket.seqs('order-2')).toEqual([1])
   })
 
+  test('over and over on the same socket has the history read a few times at once, and ends with all of it', async () => {
+    say(12)
+    edge.persist()
+    const client = await joined('vendor')
+    // What the buffer holds needs no reading.
+    for (const partition of edge.rooms.partitions.values()) partition.buffer.prune(partition.position)
+    edge.historyMs = 1_000
+    for (let i = 0; i < 100; i++) {
+      join(client)
+      await edge.time.advance(1)
+    }
+    client.socket.frames.length = 0
+    join(client)
+    await run(30_000)
+    expect(edge.reads.max).toBeLessThanOrEqual(4)
+    expect(client.socket.seqs()).toEqual(upTo(13))
+    expect(client.socket.ofType('caughtUp')).toHaveLength(1)
+  })
+
   test('again on the same socket starts over from since', async () => {
     say(3)
     const client = await joined('customer')

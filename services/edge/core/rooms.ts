@@ -308,7 +308,11 @@ export class Rooms {
     })
     if (found) return
     try {
-      const events = await history.events(roomId, subscription.lastSeq, room.view.headSeq, limits.replayPageEvents)
+      const events = await connection.historyReads.take(async () => {
+        // Joined anew, left or closed while it waited.
+        if (subscription.mode !== 'replaying' || connection.closed) return []
+        return history.events(roomId, subscription.lastSeq, room.view.headSeq, limits.replayPageEvents)
+      })
       // A page of long messages is more than a socket may have waiting.
       for (let next = 0; next < events.length && !connection.closed; ) {
         if (hasEnough()) {
