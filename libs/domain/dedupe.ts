@@ -21,7 +21,8 @@ export type DedupeBucket = {
 
 type DedupeKey = `${UserId} ${ClientMessageId}`
 
-export const BUCKET_ENTRIES_MAX = 128
+/** Each append copies a bucket, and each snapshot writes those that changed whole: small ones cost less than many cost more. */
+export const BUCKET_ENTRIES_MAX = 32
 export const emptyLedger: DedupeLedger = { firstBucket: 0, buckets: [] }
 
 export function rememberedAck(ledger: DedupeLedger, senderId: UserId, id: ClientMessageId): OriginalAck | undefined {
