@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { ClientMessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import type { RoomInput } from '#libs/domain/inputs.ts'
+import { BUCKET_ENTRIES_MAX } from '#libs/domain/dedupe.ts'
 import { DEDUPE_WINDOW_MS, defaultRoomLimits, STUB_KEPT_MS } from '#libs/domain/limits.ts'
 import type { RoomState } from '#libs/domain/room.ts'
 import { evolve } from '#libs/domain/evolve.ts'
@@ -99,7 +100,7 @@ describe('snapshot and restore', () => {
     const processor = newProcessor()
     processor.process(prepared(accepted('a')), T0)
     processor.process(prepared(accepted('b')), T0)
-    for (let i = 0; i < 200; i++) processor.process(prepared(said('a', T0, i)), T0 + i * 100)
+    for (let i = 0; i < BUCKET_ENTRIES_MAX * 1.5; i++) processor.process(prepared(said('a', T0, i)), T0 + i * 100)
     const topic = new Topic()
     expect(topic.take(processor.snapshot(checkpoint, T0)).map((r) => r.key)).toEqual(['a#0', 'a#1', 'a', 'b', '~checkpoint'])
     expect(processor.isDirty()).toBe(false)
@@ -115,7 +116,7 @@ describe('snapshot and restore', () => {
   test('buckets of expired ids are tombstoned, by the next owner too', () => {
     const processor = newProcessor()
     processor.process(prepared(accepted('a')), T0)
-    for (let i = 0; i < 300; i++) processor.process(prepared(said('a', T0, i)), T0 + i * 100)
+    for (let i = 0; i < BUCKET_ENTRIES_MAX * 2.5; i++) processor.process(prepared(said('a', T0, i)), T0 + i * 100)
     const topic = new Topic()
     topic.take(processor.snapshot(checkpoint, T0))
     expect(topic.keys()).toEqual(['a', 'a#0', 'a#1', 'a#2', '~checkpoint'])
