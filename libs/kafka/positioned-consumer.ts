@@ -13,9 +13,9 @@ export type PositionedConsumerOptions = {
   readonly topics: readonly TopicName[]
   /** Default: a group of one under a unique id, which is assigned every partition (kafkajs has no assign()). */
   readonly group?: { readonly id: string; readonly assigner: PartitionAssigner }
-  /** After every (re)join, with what is assigned now. Called before anything of the new generation is read. */
   /** For readers whom nobody waits for: fewer and larger fetches. Default: whatever is there at once, within `fetchWaitMs`. */
   readonly fetch?: { readonly minBytes: number; readonly waitMs: number }
+  /** After every (re)join, with what is assigned now. Called before anything of the new generation is read. */
   readonly onAssigned?: (partitions: ReadonlyMap<TopicName, readonly number[]>) => void
   /**
    * The process should end: the consumer has stopped for good, or (ChatError `input_position_lost`) a position is not in
@@ -54,6 +54,7 @@ export class PositionedConsumer {
   #closed = false
   #lastHeardMs = 0
   #collecting: Promise<void> | undefined
+  readonly #joined = Promise.withResolvers<void>()
   readonly #confirmations = new Set<{ readonly sinceMs: number; readonly resolve: () => void }>()
 
   constructor(kafka: KafkaClient, options: PositionedConsumerOptions) {
@@ -82,7 +83,12 @@ export class PositionedConsumer {
     return this.#lastHeardMs
   }
 
-  /** Connects and joins. Throws where no broker can be reached. */
+  /** Resolves when the group has let this consumer in for the first time: from then on what is opened flows. */
+  get joined(): Promise<void> {
+    return this.#joined.promise
+  }
+
+  /** Connects, and goes on to join. Throws where no broker can be reached. */
   async start(): Promise<void> {
     const { events } = this.#consumer
     this.#consumer.on(events.GROUP_JOIN, ({ payload }) => this.#onJoin(payload.memberAssignment))
@@ -199,6 +205,7 @@ export class PositionedConsumer {
     }
     for (const entry of this.#open.values()) this.#apply(entry)
     this.#options.onAssigned?.(assigned)
+    this.#joined.resolve()
   }
 
   #apply(entry: Open): void {

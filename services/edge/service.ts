@@ -49,8 +49,9 @@ export async function startEdge(config: EdgeConfig) {
   const basics: Basics = { config, logger, metrics, releasers, fail: (err) => failed.reject(err) }
   const world = await connect(basics)
   const chat = createChat(basics, world)
-  await world.consumer.start()
-  await world.producer.start()
+  await Promise.all([world.consumer.start(), world.producer.start()])
+  // A node that admits nobody yet would only send its first clients away.
+  await Promise.race([world.consumer.joined, failed.promise])
   warmUp(basics, world)
   const server = await openDoor(basics, world, chat, life)
   releasers.add(() => server.close())
