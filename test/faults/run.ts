@@ -11,7 +11,7 @@ import { tableOf } from './report.ts'
 import { type Scenario, scenarios } from './scenarios/index.ts'
 
 /** `npm run faults`: faults on a real stack of its own, and what an independent checker says to it. */
-type Options = { only?: string[]; kills?: number; seed: number; quick: boolean; out: string }
+type Options = { only?: string[]; kills?: number; times?: number; seed: number; quick: boolean; out: string }
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const BROKERS = 3
@@ -49,9 +49,9 @@ async function faults(options: Options): Promise<void> {
   report(results, options)
 }
 
-async function play(world: World, scenario: Scenario, { quick, kills, seed }: Options): Promise<RoundResult> {
+async function play(world: World, scenario: Scenario, { quick, kills, times: wanted, seed }: Options): Promise<RoundResult> {
   const { name, what, fault } = scenario
-  const times = name === 'kill' && kills !== undefined ? kills : scenario.times[quick ? 'quick' : 'full']
+  const times = (name === 'kill' ? kills : undefined) ?? wanted ?? scenario.times[quick ? 'quick' : 'full']
   say(`${name}: ${what}, ${times} times`)
   const result = await playRound(world, { name, times, fault, random: seededRandom(seed), say: (text) => say(`  ${name}: ${text}`) })
   for (const text of [...result.unasked, ...result.violations.slice(0, 20).map((violation) => `VIOLATION ${violation}`)]) say(`  ${name}: ${text}`)
@@ -72,6 +72,7 @@ await new Command('npm run faults --')
   .description('Play faults on a real stack and compare what clients, Postgres and the topic say afterwards. Exit code 1: something did not hold')
   .option('--only <scenario>', `only these, comma between them: ${scenarios.map(({ name }) => name).join(', ')}`, parseNames)
   .option('--kills <n>', 'how many SIGKILLs in the scenario "kill"', parseCount)
+  .option('--times <n>', 'how many faults in each scenario', parseCount)
   .option('--seed <n>', 'of the random timing', parseCount, Math.floor(Math.random() * 1_000_000) + 1)
   .option('--quick', 'one short round of each', false)
   .option('--out <folder>', 'where histories and results go', path.join(root, '.local/faults', new Date(startedMs).toISOString().replaceAll(':', '-')))

@@ -15,16 +15,26 @@ const AFTER_MS = 20_000
  * he has not seen (or from the last delivery, where that was later) to the next delivery.
  */
 export function pausesOf(history: readonly HistoryEntry[], windows: readonly FaultWindow[]): Record<string, Pauses> {
-  const gaps = [...gapsByView(history).values()]
   const ordered = windows.toSorted((a, b) => a.fromMs - b.fromMs)
+  // The next fault's pause is not this one's.
+  const spans = ordered.map(({ fromMs, toMs }, i) => ({ fromMs, toMs: Math.min(toMs + AFTER_MS, ordered[i + 1]?.fromMs ?? Number.POSITIVE_INFINITY) }))
   const samples = new Map<string, number[]>()
-  for (const [i, { what, fromMs, toMs }] of ordered.entries()) {
-    // The next fault's pause is not this one's.
-    const untilMs = Math.min(toMs + AFTER_MS, ordered[i + 1]?.fromMs ?? Number.POSITIVE_INFINITY)
-    const longest = gaps.map((view) => Math.max(0, ...view.flatMap((gap) => (gap.fromMs < untilMs && gap.toMs > fromMs ? [gap.toMs - gap.fromMs] : []))))
-    samples.set(what, [...(samples.get(what) ?? []), ...longest])
+  for (const gaps of gapsByView(history).values()) {
+    const longest = spans.map(() => 0)
+    for (const gap of gaps) {
+      const at = spanOf(gap, spans)
+      if (at >= 0) longest[at] = Math.max(longest[at]!, gap.toMs - gap.fromMs)
+    }
+    for (const [i, { what }] of ordered.entries()) samples.set(what, [...(samples.get(what) ?? []), longest[i]!])
   }
   return Object.fromEntries([...samples].map(([what, all]) => [what, summary(all, windows.filter((window) => window.what === what).length)]))
+}
+
+/** The span that a gap lies in for the most part; -1: none. */
+function spanOf(gap: Gap, spans: readonly Gap[]): number {
+  const overlaps = spans.map(({ fromMs, toMs }) => Math.min(gap.toMs, toMs) - Math.max(gap.fromMs, fromMs))
+  const most = Math.max(0, ...overlaps)
+  return most > 0 ? overlaps.indexOf(most) : -1
 }
 
 function summary(samples: readonly number[], faults: number): Pauses {
