@@ -1,7 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { Command } from 'commander'
-import type { Bench, BenchOptions, Scenario, Section, SystemName, Systems } from './bench.ts'
+import { Command, InvalidArgumentError } from 'commander'
+import type { Bench, BenchOptions, Scenario, Section, SystemName } from './bench.ts'
+import { writeDocs } from './docs.ts'
+import { FULL_SIZES, QUICK } from './options.ts'
 import { machineFacts, markdownOf } from './report.ts'
 import { followCost } from './scenarios/follow-cost.ts'
 import { idle } from './scenarios/idle.ts'
@@ -12,111 +14,121 @@ import { rates } from './scenarios/rates.ts'
 import { reconnect } from './scenarios/reconnect.ts'
 import { slowHandler } from './scenarios/slow-handler.ts'
 import { takeover } from './scenarios/takeover.ts'
-import { bareFanOut } from './systems/bare-fan-out.ts'
-import { OrderChat } from './systems/order-chat.ts'
-import { rawTwoHops } from './systems/raw-two-hops.ts'
-import { usualBuild } from './systems/usual-build.ts'
+import { systemNames, systemsOf } from './systems/all.ts'
 import { benchDir, World } from './world.ts'
 
 const scenarios = [rates, maxRate, memory, persister, slowHandler, reconnect, takeover, followCost, idle]
 /** Other names of the same runs. */
 const ALIASES: Readonly<Record<string, string>> = { latency: 'rates', cpu: 'rates' }
 
-/** Nothing but: does it work. */
-const QUICK: BenchOptions = {
-  rounds: 1, seconds: 2, warmUpSeconds: 1, rooms: 50, rates: [100], stepSeconds: 1, idleSeconds: 2, settleSeconds: 2, followSeconds: 2,
-  sockets: 200, crowd: 100, persistedMessages: 2_000, takeoverRooms: 1_000, quick: true,
-}
-
 type CliOptions = {
-  warmUp: number
-  stepSeconds: number
-  only?: string[]
+  only?: Scenario[]
   rounds: number
   rates: number[]
   seconds: number
+  stepSeconds: number
+  warmUp: number
   rooms: number
   systems: SystemName[]
   env: Record<string, string>
+  profile?: string
+  writeDocs?: boolean
   quick?: boolean
 }
 
 const list = (raw: string) => raw.split(',').map((part) => part.trim())
 
+function positive(raw: string): number {
+  const value = Number(raw)
+  if (!(value > 0)) throw new InvalidArgumentError('a number above 0')
+  return value
+}
+
+function scenariosNamed(raw: string): Scenario[] {
+  const wanted = list(raw).map((name) => ALIASES[name] ?? name)
+  const known = scenarios.map(({ name }) => name)
+  const unknown = wanted.filter((name) => !known.includes(name))
+  if (unknown.length > 0) throw new InvalidArgumentError(`there are ${[...known, ...Object.keys(ALIASES)].join(', ')}`)
+  return scenarios.filter(({ name }) => wanted.includes(name))
+}
+
+function systemsNamed(raw: string): SystemName[] {
+  const wanted = list(raw) as SystemName[]
+  if (!wanted.every((name) => systemNames.includes(name))) throw new InvalidArgumentError(`there are ${systemNames.join(', ')}`)
+  return wanted
+}
+
 const program = new Command('npm run bench --')
   .description('Measures order-chat against its floor and against the usual build, and writes tables and JSON')
-  .option('--only <names>', 'scenarios, separated by commas', list)
-  .option('--rounds <n>', 'how often everything is measured, in turn', Number, 5)
-  .option('--rates <list>', 'messages per second', (raw: string) => list(raw).map(Number), [100, 1_000, 3_000])
-  .option('--seconds <n>', 'of each rate', Number, 10)
-  .option('--warm-up <n>', 'seconds before the first rate', Number, 10)
-  .option('--step-seconds <n>', 'of each step up to the highest rate', Number, 15)
-  .option('--rooms <n>', 'of two people', Number, 1_000)
-  .option('--systems <names>', 'order-chat, raw, usual, fan-out', list as never, ['order-chat', 'raw', 'usual', 'fan-out'] as SystemName[])
+  .option('--only <names>', 'scenarios, separated by commas', scenariosNamed)
+  .option('--rounds <n>', 'how often everything is measured, in turn', positive, 5)
+  .option('--rates <list>', 'messages per second', (raw: string) => list(raw).map(positive), [100, 1_000, 3_000])
+  .option('--seconds <n>', 'of each rate', positive, 10)
+  .option('--step-seconds <n>', 'of each step up to the highest rate', positive, 15)
+  .option('--warm-up <n>', 'seconds before the first rate', positive, 10)
+  .option('--rooms <n>', 'of two people', positive, 1_000)
+  .option('--systems <names>', systemNames.join(', '), systemsNamed, [...systemNames])
   .option('--env <NAME=value>', 'for our services; may be repeated', (raw: string, all: Record<string, string>) => ({ ...all, [raw.split('=')[0]!]: raw.slice(raw.indexOf('=') + 1) }), {})
+  .option('--profile <folder>', 'CPU profiles of our services, for Chrome DevTools')
+  .option('--write-docs', 'put the tables into docs/benchmarks.md')
   .option('--quick', 'one short round: to see that it works')
 
 function optionsOf(cli: CliOptions): BenchOptions {
-  const { rates: perSecond, seconds, rounds, rooms } = cli
   if (cli.quick) return QUICK
-  const sizes = { idleSeconds: 30, settleSeconds: 15, followSeconds: 10, sockets: 10_000, crowd: 5_000, persistedMessages: 100_000, takeoverRooms: 100_000 }
-  return { rounds, seconds, warmUpSeconds: cli.warmUp, rooms, rates: perSecond, stepSeconds: cli.stepSeconds, ...sizes, quick: false }
-}
-
-function chosenBy(only: readonly string[] | undefined): Scenario[] {
-  const wanted = only?.map((name) => ALIASES[name] ?? name)
-  const unknown = wanted?.filter((name) => !scenarios.some((scenario) => scenario.name === name)) ?? []
-  if (unknown.length > 0) throw new Error(`no scenario ${unknown.join(', ')}; there are ${[...scenarios.map(({ name }) => name), ...Object.keys(ALIASES)].join(', ')}`)
-  return scenarios.filter(({ name }) => !wanted || wanted.includes(name))
-}
-
-function systemsOf(world: World, { systems, env }: CliOptions): Systems {
-  const all = {
-    'order-chat': () => new OrderChat(world, { extraEnv: env }),
-    raw: () => rawTwoHops(world),
-    usual: () => usualBuild(world),
-    'fan-out': () => bareFanOut(world),
-  }
-  return Object.fromEntries(systems.map((name) => [name, all[name]()]))
+  const { rates: perSecond, seconds, stepSeconds, rounds, rooms, warmUp } = cli
+  return { ...FULL_SIZES, rounds, seconds, stepSeconds, warmUpSeconds: warmUp, rooms, rates: perSecond, quick: false }
 }
 
 async function main(cli: CliOptions): Promise<void> {
   const options = optionsOf(cli)
-  const chosen = chosenBy(cli.only)
+  const chosen = cli.only ?? scenarios
   const interrupted = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => interrupted.abort(new Error(signal)))
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      console.error('stopping after what is being measured now; once more to stop at once')
+      interrupted.abort(new Error(`interrupted by ${signal}`))
+    })
+  }
   const startedMs = performance.now()
   const say = (line: string) => console.log(`${((performance.now() - startedMs) / 1_000).toFixed(0).padStart(5)} s  ${line}`)
-  const estimateS = chosen.reduce((sum, scenario) => sum + scenario.estimateS(options), 20)
-  say(`plan: ${chosen.map((s) => `${s.name} ${Math.ceil(s.estimateS(options) / 60)} min`).join(', ')}; about ${Math.ceil(estimateS / 60)} minutes`)
+  const minutes = (seconds: number) => Math.ceil(seconds / 60)
+  say(`plan: ${chosen.map((s) => `${s.name} ${minutes(s.estimateS(options))} min`).join(', ')}; about ${minutes(chosen.reduce((sum, s) => sum + s.estimateS(options), 20))} minutes`)
   say('starting Kafka, Postgres, Redis, registry')
   const world = await World.start(interrupted.signal)
   const sections: Record<string, Section> = {}
   try {
-    const bench: Bench = { world, systems: systemsOf(world, cli), options, say, signal: interrupted.signal }
+    const extraEnv = { ...cli.env, ...(cli.profile && { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${path.resolve(cli.profile)}` }) }
+    const bench: Bench = { world, systems: systemsOf(world, { extraEnv }, cli.systems), options, say, signal: interrupted.signal }
     for (const scenario of chosen) {
-      interrupted.signal.throwIfAborted()
+      if (interrupted.signal.aborted) break
       say(`${scenario.name} …`)
-      sections[scenario.name] = await scenario.run(bench).catch((err: unknown): Section => failedSection(scenario.name, err))
+      sections[scenario.name] = await scenario.run(bench).catch((err: unknown) => failedSection(scenario.name, err as Error))
+      save(sections, options)
     }
   } finally {
     await world.discard()
   }
-  report(sections, options)
+  const markdown = markdownOf(sections)
+  console.log(`\n${markdown}\n\n${save(sections, options)}`)
+  if (interrupted.signal.aborted) process.exitCode = 130
+  else if (cli.writeDocs) console.log(writeDocs(markdown, facts, file))
 }
 
-function failedSection(name: string, err: unknown): Section {
-  const { message, stack } = err as Error
+/** The others go on; the table says it. */
+function failedSection(name: string, { message, stack }: Error): Section {
   console.error(`${name} has failed: ${stack}`)
+  process.exitCode = 1
   return { verdicts: [{ measure: name, goal: '', measured: `failed: ${message.split('\n')[0]}`, met: false }], tables: [], data: { failed: stack }, warnings: [] }
 }
 
-function report(sections: Readonly<Record<string, Section>>, options: BenchOptions): void {
-  const facts = machineFacts()
+const facts = machineFacts()
+const file = path.join(benchDir, `${facts.date.replaceAll(/[:.]/g, '-')}.json`)
+
+/** After each scenario: what was measured stays, whatever comes. */
+function save(sections: Readonly<Record<string, Section>>, options: BenchOptions): string {
   mkdirSync(benchDir, { recursive: true })
-  const file = path.join(benchDir, `${facts.date.replaceAll(/[:.]/g, '-')}.json`)
   writeFileSync(file, JSON.stringify({ facts, options, sections }, null, 1))
-  console.log(`\n${markdownOf(sections)}\n${file}`)
+  return file
 }
 
 await program.action(main).parseAsync()
