@@ -6,7 +6,10 @@ import { fuzzEnv, fuzzSockets } from './fuzz/socket.ts'
 import { Issuer } from './jwt/issuer.ts'
 import { runKeyFlood } from './jwt/key-flood.ts'
 import { runJwtMatrix } from './jwt/matrix.ts'
-import type { Report, Run } from './report.ts'
+import { runAutobahn } from './protocol/autobahn.ts'
+import { runRawCases } from './protocol/raw.ts'
+import { NoSuiteError } from './protocol/suite.ts'
+import { Report, type Run } from './report.ts'
 
 export type Part = (run: Run, stack: () => Promise<Stack>) => Promise<Report[]>
 
@@ -49,4 +52,18 @@ export const fuzz: Part = async ({ quick, seed, progress }, stack) => {
     await progress.step(`${counts.socket.toLocaleString('en')} frames through sockets`, (note) => fuzzSockets(system, counts.socket, seed, note)),
   ])
   return [direct, ...bySocket]
+}
+
+export const autobahn: Part = async ({ quick, progress }) => {
+  const raw = await progress.step('raw frames', () => runRawCases())
+  // Takes Python 2.7 and some minutes.
+  if (quick) return [raw]
+  try {
+    return [raw, await runAutobahn(progress)]
+  } catch (err) {
+    if (!(err instanceof NoSuiteError)) throw err
+    const report = new Report('autobahn')
+    report.notRun.push({ name: "Autobahn's own cases", why: `${err.message}; the raw frames above are in their place` })
+    return [raw, report]
+  }
 }

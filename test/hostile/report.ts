@@ -7,6 +7,8 @@ export class Report {
   readonly part: string
   readonly checks: Check[] = []
   readonly figures: Record<string, unknown> = {}
+  /** What was not checked here, and why: counts as nothing. */
+  readonly notRun: { readonly name: string; readonly why: string }[] = []
 
   constructor(part: string) {
     this.part = part
@@ -34,7 +36,10 @@ export type Run = {
 }
 
 export function tableOf(reports: readonly Report[]): string {
-  const rows = reports.flatMap(({ part, checks }) => checks.map(({ name, ok, detail }) => [ok ? 'ok' : 'FAILED', part, name, detail]))
+  const rows = reports.flatMap(({ part, checks, notRun }) => [
+    ...checks.map(({ name, ok, detail }) => [ok ? 'ok' : 'FAILED', part, name, detail]),
+    ...notRun.map(({ name, why }) => ['not run', part, name, why]),
+  ])
   const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => row[column]!.length)))
   return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n')
 }
