@@ -28,6 +28,7 @@ const COMMANDS = {
   faults: ['test/faults/run.ts'],
   bench: ['test/bench/main.ts'],
   hostile: ['test/hostile/main.ts'],
+  sim: ['test/simulation/sim.ts'],
   order: ['deploy/local/order.ts'],
   token: ['deploy/local/token.ts'],
 }

@@ -1,0 +1,138 @@
+import { evolve } from '#libs/domain/evolve.ts'
+import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { isRoomEvent, type Entry, type OriginalAck, type RoomEvent, type RoomState } from '#libs/domain/room.ts'
+import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
+import type { InRecord } from '#libs/streams/record.ts'
+import { inputTopics, OWNERSHIP_MARKER, topics } from '#libs/streams/topics.ts'
+import type { Kafka } from '../world/kafka.ts'
+import { decodeValue } from '../world/registry.ts'
+import type { World } from '../world/world.ts'
+
+/** A room as the valid log has it, now and at every offset. */
+export type TrueRoom = {
+  readonly partition: number
+  readonly events: RoomEvent[]
+  /** Offset of each event's record. */
+  readonly offsets: number[]
+  /** The state behind each record that touches the room. */
+  readonly states: { readonly offset: number; readonly state: RoomState }[]
+  /** Who is in the room behind seq `i`; 0: before the first. */
+  readonly members: ReadonlySet<UserId>[]
+  /** The last seq behind which somebody was in the room. */
+  readonly lastMember: Map<UserId, number>
+  readonly acks: Map<string, OriginalAck>
+}
+
+type TruePartition = { epoch: number; readonly epochs: number[]; readonly nextInput: Map<string, number>; readonly positions: ReadonlyMap<string, number>[]; valid: number }
+
+/** The fold of the valid log, by the reader's rule written a second time, as each record lands. */
+export class Truth {
+  readonly rooms = new Map<RoomId, TrueRoom>()
+  readonly decisions: { readonly partition: number; readonly offset: number; readonly decision: Decision }[] = []
+  readonly #world: World
+  readonly #partitions: TruePartition[]
+
+  constructor(world: World, kafka: Kafka) {
+    this.#world = world
+    this.#partitions = Array.from({ length: kafka.partitions }, () => ({ epoch: -1, epochs: [], nextInput: new Map(inputTopics.map((topic) => [topic, 0])), positions: [], valid: 0 }))
+    this.#partitions.forEach((_, p) => {
+      kafka.log(topics.roomEvents.name, p).onAppended((records) => {
+        for (const record of records) this.#take(p, record)
+      })
+    })
+  }
+
+  /** The epoch in force behind `offset`. */
+  epochBelow(partition: number, offset: number): number {
+    return offset === 0 ? -1 : this.#partitions[partition]!.epochs[offset - 1]!
+  }
+
+  /** The next input of each topic, as of `offset` of the log. */
+  inputsBelow(partition: number, offset: number): ReadonlyMap<string, number> {
+    return offset === 0 ? new Map() : this.#partitions[partition]!.positions[offset - 1]!
+  }
+
+  nextInput(partition: number, topic: string): number {
+    return this.#partitions[partition]!.nextInput.get(topic)!
+  }
+
+  stateBelow(roomId: RoomId, offset: number): RoomState | undefined {
+    return this.rooms.get(roomId)?.states.findLast((s) => s.offset < offset)?.state
+  }
+
+  state(roomId: RoomId): RoomState | undefined {
+    return this.rooms.get(roomId)?.states.at(-1)?.state
+  }
+
+  isMember(roomId: RoomId, userId: UserId): boolean {
+    return this.rooms.get(roomId)?.members.at(-1)?.has(userId) ?? false
+  }
+
+  #take(partition: number, record: InRecord): void {
+    const at = this.#partitions[partition]!
+    const offset = Number(record.offset)
+    const { headers } = record
+    if (headers['event-type'] === OWNERSHIP_MARKER) at.epoch = offset
+    else if (at.epoch >= 0 && headers['owner-epoch'] === `${at.epoch}`) this.#apply(partition, at, record)
+    at.epochs.push(at.epoch)
+    at.positions.push(new Map(at.nextInput))
+  }
+
+  #apply(partition: number, at: TruePartition, { offset, headers, value }: InRecord): void {
+    const place = `${topics.roomEvents.name}/${partition} @${offset}`
+    const [topic, source] = `${headers['source']}`.split(':') as [string, string]
+    const due = at.nextInput.get(topic)
+    if (Number(source) !== due) this.#world.fail('inputs-once', `${place} applies ${topic}:${source} where ${due} was due`)
+    at.nextInput.set(topic, Number(source) + 1)
+    const decision = decisionFromAvro(decodeValue(value!))
+    if (!decision) return
+    this.decisions.push({ partition, offset: Number(offset), decision })
+    for (const entry of decision.entries) this.#applyEntry(partition, Number(offset), decision.roomId, entry)
+  }
+
+  #applyEntry(partition: number, offset: number, roomId: RoomId, entry: Entry): void {
+    const before = this.state(roomId)
+    if (isRoomEvent(entry)) this.#checkEvent(partition, offset, roomId, entry, before)
+    if (entry.type === 'repeated') this.#checkRepeat(roomId, offset, entry)
+    const state = evolve(before, roomId, entry)
+    if (!state) return
+    const room = this.#roomOf(partition, roomId)
+    room.states.push({ offset, state })
+    if (!isRoomEvent(entry)) return
+    room.events.push(entry)
+    room.offsets.push(offset)
+    const members = new Set(state.participants.keys())
+    room.members.push(members)
+    for (const userId of members) room.lastMember.set(userId, entry.seq)
+  }
+
+  #checkEvent(partition: number, offset: number, roomId: RoomId, event: RoomEvent, before: RoomState | undefined): void {
+    const place = `room ${roomId} seq ${event.seq} (${event.type}, ${partition} @${offset})`
+    const fail = (invariant: string, message: string) => this.#world.fail(invariant, `${place}: ${message}`)
+    if (event.seq !== (before?.headSeq ?? 0) + 1) fail('gapless', `comes after ${before?.headSeq ?? 0}`)
+    if (event.timestampMs < (before?.lastEventMs ?? 0)) fail('event-time', 'time runs backwards')
+    if (before?.status === 'closed') fail('read-only', 'comes after the end of the room')
+    if (event.type !== 'messageSent') return
+    const { senderId, clientMessageId, messageIndex, messageId, seq, timestampMs } = event
+    if (!before?.participants.has(senderId)) fail('senders', `${senderId} is not in the room`)
+    if (messageIndex !== (before?.messageCount ?? 0) + 1) fail('message-index', `is ${messageIndex} after ${before?.messageCount}`)
+    const key = `${senderId} ${clientMessageId}`
+    const { acks } = this.#roomOf(partition, roomId)
+    if (acks.has(key)) fail('one-message', `${senderId}'s ${clientMessageId} is already seq ${acks.get(key)!.seq}`)
+    acks.set(key, { messageId, seq, messageIndex, timestampMs })
+  }
+
+  #checkRepeat(roomId: RoomId, offset: number, { clientMessageId, ack }: Entry & { readonly type: 'repeated' }): void {
+    const event = this.rooms.get(roomId)?.events[ack.seq - 1]
+    const isOriginal = event?.type === 'messageSent' && event.clientMessageId === clientMessageId && event.messageId === ack.messageId && event.messageIndex === ack.messageIndex && event.timestampMs === ack.timestampMs
+    if (!isOriginal) this.#world.fail('same-ack', `room ${roomId} @${offset}: ${clientMessageId} is acked again as seq ${ack.seq}, which is ${event?.type}`)
+  }
+
+  #roomOf(partition: number, roomId: RoomId): TrueRoom {
+    const known = this.rooms.get(roomId)
+    if (known) return known
+    const room: TrueRoom = { partition, events: [], offsets: [], states: [], members: [new Set()], lastMember: new Map(), acks: new Map() }
+    this.rooms.set(roomId, room)
+    return room
+  }
+}

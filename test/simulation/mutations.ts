@@ -1,0 +1,92 @@
+/** One planted bug: `from` occurs exactly once in `file`, and `to` takes its place while the module is loaded. */
+export type Mutation = {
+  readonly name: string
+  readonly file: string
+  readonly from: string
+  readonly to: string
+}
+
+const fencedTask = 'libs/streams/fenced-task.ts'
+const processor = 'services/room-state/core/room-processor.ts'
+const store = 'services/message-persister/store.ts'
+const rooms = 'services/edge/core/rooms.ts'
+
+/** The mistakes that are easy to make here. The simulator has to find each. */
+export const mutations: readonly Mutation[] = [
+  // The owner of a partition
+  { name: 'owner epoch ignored by readers', file: 'libs/streams/reader-rule.ts', from: 'if (this.#epoch === NO_EPOCH || epoch !== this.#epoch.toString()) return', to: 'if (this.#epoch === NO_EPOCH) return' },
+  { name: 'base offset not checked', file: fencedTask, from: 'if (base !== this.#last + 1n) throw', to: 'if (base < this.#last + 1n) throw' },
+  {
+    name: 'fence late',
+    file: fencedTask,
+    from: `    this.#writer = await snapshots.openWriter()
+    this.#appender = await log.openAppender()
+    // marked: the marker's offset is our epoch.
+    this.#epoch = await this.#appender.append([this.#processor.marker(ownerId, newNonce())])
+`,
+    to: `    this.#appender = await log.openAppender()
+    this.#epoch = await this.#appender.append([this.#processor.marker(ownerId, newNonce())])
+    this.#writer = await snapshots.openWriter()
+`,
+  },
+  {
+    name: 'sentinel before marker',
+    file: fencedTask,
+    from: `    this.#appender = await log.openAppender()
+    // marked: the marker's offset is our epoch.
+    this.#epoch = await this.#appender.append([this.#processor.marker(ownerId, newNonce())])
+    this.#last = this.#epoch
+    this.#markedMs = clock.nowMs()
+    // ready: only after the marker is acknowledged. No snapshot of an earlier owner can come behind this.
+    const sentinelOffset = await this.#commit([this.#processor.sentinel(newNonce())])
+`,
+    to: `    this.#appender = await log.openAppender()
+    const sentinelOffset = await this.#commit([this.#processor.sentinel(newNonce())])
+    this.#epoch = await this.#appender.append([this.#processor.marker(ownerId, newNonce())])
+    this.#last = this.#epoch
+    this.#markedMs = clock.nowMs()
+`,
+  },
+  { name: 'input position one behind', file: fencedTask, from: 'this.#acknowledged.set(source.topic, source.offset + 1n)', to: 'this.#acknowledged.set(source.topic, source.offset)' },
+  { name: 'input position one ahead', file: fencedTask, from: 'this.#acknowledged.set(topic, done.at(-1)!.offset + 1n)', to: 'this.#acknowledged.set(topic, done.at(-1)!.offset + 2n)' },
+  { name: 'snapshot of unacknowledged state', file: fencedTask, from: 'const base = await this.#appender!.append(records)', to: 'this.#snapshotIfDue(); const base = await this.#appender!.append(records)' },
+  { name: 'snapshot after a failed one', file: fencedTask, from: 'if (this.#failure !== undefined || this.#snapshotInFlight || ', to: 'if (this.#snapshotInFlight || ' },
+  { name: 'remark without its new epoch', file: fencedTask, from: 'this.#epoch = await this.#append([', to: 'await this.#append([' },
+  { name: 'checkpoint without the open positions', file: fencedTask, from: 'for (const [topic, next] of checkpoint?.inputs ?? []) this.#acknowledged.set(topic, next)', to: '' },
+  { name: 'append retried after an unknown outcome', file: fencedTask, from: 'const base = await this.#appender!.append(records)', to: 'const base = await this.#appender!.append(records).catch(async () => (await this.#options.log.openAppender()).append(records))' },
+  { name: 'dedupe forgotten on restore', file: processor, from: 'dedupe: { firstBucket, buckets: kept } })', to: 'dedupe: { firstBucket: firstBucket + bucketCount, buckets: [] } })' },
+  { name: 'rooms changed by the replay are not dirty', file: processor, from: 'if (decision) this.#apply(decision.roomId, decision.entries)', to: 'if (decision) { this.#apply(decision.roomId, decision.entries); this.#dirty.delete(decision.roomId) }' },
+  { name: 'rooms clean although their records were left out', file: processor, from: 'for (const roomId of this.#dirty) this.#snapshotRoom(roomId, records)', to: 'for (const roomId of [...this.#dirty].slice(0, 1)) this.#snapshotRoom(roomId, records)' },
+  { name: 'undecodable inputs are skipped', file: 'services/room-state/core/prepare.ts', from: 'prepared.push(undecodable(deps, record, err))', to: '' },
+  // The rules of a room
+  { name: 'a closed room takes messages', file: 'libs/domain/decide.ts', from: "if (state.status === 'closed') return [{ type: 'refused', code: 'room_read_only' }]", to: '' },
+  { name: 'expired ids are taken for new ones', file: 'libs/domain/decide.ts', from: 'if (idTimeMs < timeMs - DEDUPE_WINDOW_MS || idTimeMs', to: 'if (idTimeMs' },
+  // Postgres
+  { name: 'compare-and-set left out', file: store, from: ' AND next_offset = $6 AND owner_epoch = $7', to: '' },
+  { name: 'compare-and-set not heeded', file: store, from: 'if (!(await movePosition(tx, topic, partition, before, after))) return false', to: 'await movePosition(tx, topic, partition, before, after)' },
+  { name: 'position committed before its rows', file: store, from: 'await writeRows(tx, partition, rows)', to: 'void writeRows(pool, partition, rows).catch(() => {})' },
+  { name: 'persister starts without the epoch', file: 'services/message-persister/core/persister-task.ts', from: 'new ReaderRule(before.ownerEpoch, before.lastSources)', to: 'new ReaderRule(undefined, before.lastSources)' },
+  { name: 'persister believes a write that failed', file: 'services/message-persister/core/persister-task.ts', from: 'if (!(await store.apply(partition, position, after, rows))) {', to: 'if (!(await store.apply(partition, position, after, rows).catch(() => true))) {' },
+  // The edge
+  { name: 'room and position read at two moments', file: 'services/edge/history.ts', from: "'repeatable read, read only'", to: "'read committed'" },
+  { name: "prune of the edge's buffer too early", file: rooms, from: 'partition.buffer.prune(nextOffset < partition.position ? nextOffset : partition.position)', to: 'partition.buffer.prune(partition.position)' },
+  { name: 'buffer floor ignored in joins', file: rooms, from: 'if (partition.buffer.floor <= nextOffset) {', to: 'if (partition.buffer.floor >= 0n) {' },
+  { name: 'edge starts without the epoch', file: 'services/edge/core/followed-partition.ts', from: 'new ReaderRule(start.ownerEpoch)', to: 'new ReaderRule()' },
+  { name: 'since off by one', file: rooms, from: 'new Subscription(connection, roomId, since)', to: 'new Subscription(connection, roomId, since + 1)' },
+  { name: 'removed participant stays subscribed', file: rooms, from: "if (event.type === 'participantRemoved') this.#expel(room, event)", to: '' },
+  { name: 'replay beyond the view', file: rooms, from: 'subscription.lastSeq, room.view.headSeq, limits.replayPageEvents', to: 'subscription.lastSeq, Number.MAX_SAFE_INTEGER, limits.replayPageEvents' },
+  { name: 'refusal before the log was read', file: rooms, from: 'await partition.reach(high, this.#options.limits.joinWaitMs)', to: '' },
+  { name: 'admission not looked at again after the wait', file: rooms, from: "if (!mayEnter(room.view, connection.speaker)) throw new ChatError('not_a_participant')", to: '' },
+  { name: 'a hole is skipped', file: 'services/edge/core/subscription.ts', from: 'seq !== this.lastSeq + 1) return false', to: 'seq <= this.lastSeq) return false' },
+  { name: 'slow sockets are not closed', file: rooms, from: "if (connection.socket.bufferedBytes() > this.#options.limits.slowBufferBytes) connection.close('slow_consumer')", to: '' },
+  { name: 'replies of the log are not taken', file: 'services/edge/core/followed-partition.ts', from: 'if (isReply) this.#deps.events.onReply(decision)', to: '' },
+  // The client
+  { name: 'client forgets its outbox', file: 'libs/client/sender.ts', from: 'for (const entry of left) this.#outbox = enqueued(this.#outbox, entry, true)', to: '' },
+  { name: 'client forgets its cursor', file: 'libs/client/room.ts', from: 'newCursor(options.since)', to: 'newCursor(0)' },
+  { name: 'client takes a repeated ack for the next event', file: 'libs/client/room.ts', from: 'repeated: ack.repeated || content === undefined', to: 'repeated: content === undefined' },
+  { name: 'client waits for an answer of a socket that is gone', file: 'libs/client/sender.ts', from: 'this.#outbox = interrupted(this.#outbox)', to: '' },
+  { name: 'client asks from one too far', file: 'libs/client/room.ts', from: "{ type: 'join', roomId: this.roomId, since: this.lastSeq }", to: "{ type: 'join', roomId: this.roomId, since: this.lastSeq + 1 }" },
+  // The bridge
+  { name: 'SQS message deleted before it is written', file: 'services/sqs-bridge/bridge.ts', from: 'await this.#write(work)', to: 'void this.#write(work).catch(() => {})' },
+  { name: 'SQS message deleted although the write failed', file: 'services/sqs-bridge/bridge.ts', from: "if (!hasCode(err, 'unavailable')) {", to: "if (hasCode(err, 'unavailable')) return settle.remove(message)\n        if (!hasCode(err, 'unavailable')) {" },
+]

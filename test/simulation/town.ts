@@ -1,0 +1,121 @@
+import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { partitionOf } from '#libs/streams/murmur2.ts'
+import { orderEventToAvro } from '#libs/streams/avro-shapes.ts'
+import { topics } from '#libs/streams/topics.ts'
+import { parseOrderMessage } from '../../services/sqs-bridge/core/parse-order-message.ts'
+import { Truth } from './checks/truth.ts'
+import { WireChecks } from './checks/wires.ts'
+import { startBridge } from './parts/bridge.ts'
+import { startEdge } from './parts/edge.ts'
+import { startPersister } from './parts/persister.ts'
+import { startRoomState } from './parts/room-state.ts'
+import { Slot } from './parts/slot.ts'
+import type { Plan } from './plan.ts'
+import { DirectSender } from './users/direct-sender.ts'
+import { type OrderMessage, OrderService } from './users/orders.ts'
+import { RawUser } from './users/raw-user.ts'
+import { SdkUser } from './users/sdk-user.ts'
+import { Group } from './world/group.ts'
+import { Kafka } from './world/kafka.ts'
+import { Network } from './world/network.ts'
+import { Postgres } from './world/postgres.ts'
+import { SimProducer } from './world/producer.ts'
+import { Redis } from './world/redis.ts'
+import { Registry } from './world/registry.ts'
+import type { Servers } from './world/servers.ts'
+import { SqsQueueServer } from './world/sqs.ts'
+import type { World } from './world/world.ts'
+
+/** All that a run has: servers, parts, people, and who looks at it. */
+export type Town = {
+  readonly world: World
+  readonly plan: Plan
+  readonly servers: Servers
+  readonly truth: Truth
+  readonly wires: WireChecks
+  readonly slots: Readonly<Record<'roomState' | 'persister' | 'edge' | 'bridge', readonly Slot[]>>
+  readonly rooms: readonly RoomId[]
+  readonly orders: OrderService
+  readonly sdkUsers: readonly SdkUser[]
+  readonly rawUsers: readonly RawUser[]
+  readonly direct: DirectSender
+}
+
+export const customerOf = (roomId: RoomId) => `customer-${roomId}` as UserId
+export const vendorOf = (roomId: RoomId) => `vendor-${roomId}` as UserId
+export const RIDERS = ['rider-1', 'rider-2'] as readonly string[] as readonly UserId[]
+
+export function build(world: World, plan: Plan): Town {
+  const kafka = new Kafka(world, plan.partitions, plan.kafka)
+  const servers: Servers = {
+    world,
+    kafka,
+    groups: { roomState: new Group(world, 'room-state', plan.partitions), persister: new Group(world, 'message-persister', plan.partitions) },
+    postgres: new Postgres(world, { commitFails: plan.postgresCommitFails }),
+    redis: new Redis(world),
+    registry: new Registry(world),
+    sqs: new SqsQueueServer(world),
+    network: new Network(world),
+    probes: { onTakenOver: () => {} },
+  }
+  const truth = new Truth(world, kafka)
+  const wires = new WireChecks(world, truth)
+  servers.network.tap = wires
+  const { counts } = plan
+  const slots = (count: number, name: string, start: (slot: string) => ConstructorParameters<typeof Slot>[2]) => Array.from({ length: count }, (_, i) => new Slot(world, `${name}-${i + 1}`, start(`${name}-${i + 1}`)))
+  const rooms = Array.from({ length: plan.rooms }, (_, i) => `order-${i + 1}` as RoomId)
+  return {
+    world,
+    plan,
+    servers,
+    truth,
+    wires,
+    rooms,
+    slots: {
+      roomState: slots(counts.roomStates, 'room-state', () => (process) => startRoomState(process, servers, plan.task)),
+      persister: slots(counts.persisters, 'persister', () => (process) => startPersister(process, servers, plan.batchRecordsMax)),
+      edge: slots(counts.edges, 'edge', (name) => (process) => startEdge(process, servers, name, plan.roomsLimits)),
+      bridge: slots(counts.bridges, 'bridge', () => (process) => startBridge(process, servers)),
+    },
+    orders: new OrderService(world, counts.bridges > 0 ? (message) => servers.sqs.send(message.body) : directly(servers)),
+    ...people(world, plan, servers, truth, rooms),
+  }
+}
+
+function people(world: World, plan: Plan, { network, kafka, registry }: Servers, truth: Truth, rooms: readonly RoomId[]) {
+  const { random } = world
+  const sdkUsers: SdkUser[] = []
+  const rawUsers: RawUser[] = []
+  const add = (userId: UserId, their: readonly RoomId[]) => {
+    if (plan.sdkUsers && random.chance(plan.rawUsers ? 0.6 : 0.9)) sdkUsers.push(new SdkUser(world, network, truth, { userId, rooms: their, oneRoom: random.chance(0.3) }))
+    else if (plan.rawUsers) rawUsers.push(new RawUser(world, network, { userId, rooms: their, role: 'user' }))
+  }
+  for (const roomId of rooms) {
+    add(customerOf(roomId), [roomId])
+    if (random.chance(0.5)) add(vendorOf(roomId), [roomId])
+  }
+  for (const riderId of RIDERS) if (random.chance(0.7)) add(riderId, rooms)
+  if (plan.rawUsers && random.chance(0.4)) rawUsers.push(new RawUser(world, network, { userId: 'outsider' as UserId, rooms, role: 'user' }))
+  if (plan.rawUsers && random.chance(0.4)) rawUsers.push(new RawUser(world, network, { userId: 'admin' as UserId, rooms, role: 'admin' }))
+  const direct = new DirectSender(world.process('direct'), kafka, registry)
+  return { sdkUsers, rawUsers, direct }
+}
+
+/** Where there is no bridge: its core alone, and a producer that tries until it is told that the event is there. */
+function directly({ world, kafka, registry }: Servers): (message: OrderMessage) => void {
+  const process = world.process('order-producer')
+  const producer = new SimProducer(process, kafka)
+  const codec = registry.codec(process, topics.orderEvents, new Set())
+  return ({ body, eventId }) => {
+    const parsed = parseOrderMessage({ messageId: eventId, body, sentTimestampMs: world.nowMs, attributes: {} }, world.nowMs)
+    if (parsed.kind === 'dead') return
+    const { event } = parsed
+    const record = { key: event.orderId, value: codec.encode(orderEventToAvro(event)), headers: {} }
+    const attempt = async (): Promise<void> => {
+      await producer.send(topics.orderEvents.name, record).catch(() => process.clock.sleep(200).then(attempt))
+    }
+    void attempt()
+  }
+}
+
+export const partitionOfRoom = (plan: Plan, roomId: RoomId): number => partitionOf(roomId, plan.partitions)

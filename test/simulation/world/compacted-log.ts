@@ -1,0 +1,105 @@
+import { ChatError } from '#libs/domain/errors.ts'
+import type { SnapshotLog, SnapshotWriter } from '#libs/streams/fenced-ports.ts'
+import type { InRecord, OutRecord } from '#libs/streams/record.ts'
+import { abortable } from './abortable.ts'
+import type { Kafka } from './kafka.ts'
+import type { Process } from './process.ts'
+import type { World } from './world.ts'
+
+/** Kafka keeps tombstones for this long (delete.retention.ms). */
+const TOMBSTONE_KEPT_MS = 86_400_000
+
+/** One partition of a compacted topic that is written in transactions, by one producer id at a time. */
+export class CompactedLog {
+  readonly name: string
+  /** Committed records that compaction has left; control records and aborted ones are holes in their offsets. */
+  records: InRecord[] = []
+  readonly #world: World
+  readonly #onCommitted: (() => void)[] = []
+  #end = 0n
+  #generation = 0
+
+  constructor(world: World, name: string) {
+    this.#world = world
+    this.name = name
+  }
+
+  onCommitted(listener: () => void): void {
+    this.#onCommitted.push(listener)
+  }
+
+  /** InitProducerId of the transactional id: whoever had it is fenced. */
+  fence(): number {
+    return ++this.#generation
+  }
+
+  commit(generation: number, records: readonly OutRecord[]): bigint {
+    if (generation !== this.#generation) throw new Error('INVALID_PRODUCER_EPOCH')
+    const first = this.#end
+    const timestampMs = this.#world.nowMs
+    records.forEach(({ key, value, headers }, i) => this.records.push({ offset: first + BigInt(i), key, value, headers, timestampMs }))
+    this.#close(records.length)
+    this.#world.note(`${this.name} @${first}: ${records.map((r) => r.key).join(', ')}`)
+    for (const listener of this.#onCommitted) listener()
+    return first
+  }
+
+  /** The records were sent, but never committed. */
+  abort(records: readonly OutRecord[]): void {
+    this.#close(records.length)
+  }
+
+  /** The marker of a commit or an abort takes an offset too. */
+  #close(records: number): void {
+    this.#end += BigInt(records) + 1n
+  }
+
+  /** Removes what a later record of its key has superseded, and old tombstones. */
+  compact(): void {
+    const last = new Map(this.records.map((record) => [record.key, record.offset]))
+    const oldMs = this.#world.nowMs - TOMBSTONE_KEPT_MS
+    this.records = this.records.filter(({ key, offset, value, timestampMs }) => last.get(key) === offset && (value !== null || timestampMs > oldMs))
+  }
+
+  /** The next records, and where to go on. */
+  #fetch(from: bigint, count: number): { records: InRecord[]; next: bigint } {
+    const { random, calm } = this.#world
+    if (!calm && random.chance(0.15)) this.compact()
+    const rest = this.records.filter((record) => record.offset >= from)
+    const records = rest.slice(0, count)
+    return { records, next: records.length < rest.length ? records.at(-1)!.offset + 1n : this.#end }
+  }
+
+  for(process: Process, kafka: Kafka): SnapshotLog {
+    return {
+      openWriter: () => process.call(`InitProducerId of ${this.name}`, () => this.#writer(process, kafka, this.fence()), { fate: kafka.commitFate() }),
+      read: async (upTo, onRecords, signal) => {
+        for (let from = 0n; from <= upTo; ) {
+          const latencyMs = kafka.fetchMs(this.name)
+          const { records, next } = await abortable(process.call(`fetch ${this.name} @${from}`, () => this.#fetch(from, kafka.fetchRecords()), { latencyMs }), signal)
+          if (next <= from) throw new ChatError('unavailable', 'the read has stalled')
+          await onRecords(records.filter((record) => record.offset <= upTo))
+          from = next
+        }
+      },
+    }
+  }
+
+  #writer(process: Process, kafka: Kafka, generation: number): SnapshotWriter {
+    let usable = true
+    return {
+      commit: async (records) => {
+        if (!usable) this.#world.fail('snapshot-writer', `${process.name} uses a snapshot writer after its failure, or twice at a time`)
+        usable = false
+        const fate = kafka.commitFate()
+        if (fate === 'lost') this.abort(records)
+        const first = await process.call(`commit to ${this.name}`, () => this.commit(generation, records), { fate, timeoutError: () => new Error('no answer') })
+        usable = true
+        return first
+      },
+      close: async () => {
+        usable = false
+      },
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import type { Participant } from '#libs/domain/room.ts'
+
+export type OffsetsRow = { readonly topic: string; readonly partition: number; readonly nextOffset: number; readonly ownerEpoch: number; readonly lastSources: string }
+export type RoomRow = {
+  readonly roomId: string
+  readonly participants: readonly Participant[]
+  readonly isReadOnly: boolean
+  readonly headSeq: number
+  readonly messageCount: number
+  readonly openedMs: number
+  readonly lastEventMs: number
+  readonly closedReason: string | null
+  readonly closedMs: number | null
+}
+export type MemberRow = { readonly roomId: string; readonly userId: string; readonly role: Participant['role']; readonly sinceSeq: number }
+export type MessageRow = { readonly roomId: string; readonly seq: number; readonly messageId: string; readonly clientMessageId: string; readonly senderId: string; readonly messageIndex: number; readonly sentMs: number }
+export type ContentRow = { readonly content: string; readonly salt: string }
+export type EventRow = { readonly roomId: string; readonly seq: number; readonly type: string; readonly atMs: number; readonly body: string; readonly partition: number; readonly offset: number }
+
+/** A duplicate key as node-postgres reports it. */
+class UniqueViolation extends Error {
+  readonly code = '23505'
+  readonly detail: string
+
+  constructor(detail: string) {
+    super('duplicate key value violates unique constraint')
+    this.detail = detail
+  }
+}
+
+/** Rows by key; they are never changed, only replaced. */
+export class Table<Row> {
+  readonly rows: Map<string, Row>
+
+  constructor(rows: Iterable<readonly [string, Row]> = []) {
+    this.rows = new Map(rows)
+  }
+
+  insert(key: string, row: Row): void {
+    if (this.rows.has(key)) throw new UniqueViolation(`Key (${key}) already exists.`)
+    this.rows.set(key, row)
+  }
+}
+
+/** What schemas/postgres makes, as far as chat writes and reads it. */
+export class Tables {
+  offsets = new Table<OffsetsRow>()
+  rooms = new Table<RoomRow>()
+  members = new Table<MemberRow>()
+  readonly messages = new Table<MessageRow>()
+  readonly messageIds = new Table<true>()
+  readonly contents = new Table<ContentRow>()
+  readonly events = new Table<EventRow>()
+
+  /** Of what is read in a transaction of more than one statement. */
+  snapshot(): Tables {
+    const tables = new Tables()
+    tables.offsets = new Table(this.offsets.rows)
+    tables.rooms = new Table(this.rooms.rows)
+    return tables
+  }
+}
