@@ -1,137 +1,83 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Command } from 'commander'
-import WebSocket from 'ws'
-import { signDevToken } from '#libs/auth/dev-key.ts'
 import { HOST } from '../../deploy/local/config.ts'
-import { stackFromEnv } from '../../deploy/local/local-stack.ts'
+import { runningSupervisor, stackFromEnv } from '../../deploy/local/local-stack.ts'
 import { createOrderPublisher } from '../../deploy/local/order.ts'
+import { isAlive, readRecords } from '../../deploy/local/pids.ts'
 import { lineProgress } from '../../deploy/local/progress.ts'
-import { AUTH_AUDIENCE, AUTH_ISSUER } from '../../deploy/local/service-env.ts'
+import { Pair } from './generator/pair.ts'
+import { summaryOf, sum } from './measure-rates.ts'
+import { cpuBetween, type Pids, residentMb, sampleCpu } from './procfs.ts'
+import { formatted } from './stats.ts'
+import { customerOf, vendorOf } from './systems/inputs.ts'
+import { linksOf } from './systems/links.ts'
 
 /**
- * Load on a running `npm start`: two people a room, each on another edge; messages at a fixed rate whatever the answers
- * take (open loop), latency from the *scheduled* send time to the receipt at the other edge. Ends by itself.
+ * Load on a running `npm start`, with the generator of `npm run bench`: two people a room, each on another edge; messages
+ * at a fixed rate whatever the answers take, latency from the *scheduled* send time to the receipt. Ends by itself.
  */
 type Options = { rooms: number; rates: number[]; seconds: number }
 
-const { ports, world } = stackFromEnv({ env: process.env, progress: lineProgress(console.log) })
-const OPENING_AT_ONCE = 20
-const services = ['sqs-bridge', 'room-state', 'message-persister', 'edge-1', 'edge-2', 'api']
+const { config, ports, world } = stackFromEnv({ env: process.env, progress: lineProgress(console.log) })
+/** Orders are on their way through the queue while the first sockets already come. */
+const OPEN_WITHIN_MS = 60_000
 
-type Pair = { readonly roomId: string; readonly sender: WebSocket; readonly receiver: WebSocket }
+async function acceptOrders(roomIds: readonly string[]): Promise<void> {
+  const publisher = createOrderPublisher({ queueUrl: world.endpoints.sqsQueueUrl, endpoint: world.endpoints.sqsEndpoint })
+  for (const orderId of roomIds) await publisher.publish({ type: 'order.accepted', payload: { orderId, customerId: customerOf(orderId), vendorId: vendorOf(orderId) } })
+  publisher.close()
+}
 
-async function open(roomId: string, userId: string, port: number, onText: (text: string) => void): Promise<WebSocket> {
-  const token = await signDevToken({ file: world.devKeyFile, issuer: AUTH_ISSUER, audience: AUTH_AUDIENCE, userId, role: 'user', ttlS: 3_600 })
-  for (let attempt = 0; ; attempt++) {
-    const ws = new WebSocket(`ws://${HOST}:${port}/chat?orderId=${roomId}`, { headers: { authorization: `Bearer ${token}` } })
-    ws.on('message', (data) => onText(data.toString()))
-    ws.on('close', (code, reason) => console.error(`${userId} was closed with ${code} ${reason}`))
+/** What runs by records of its start; nothing is known of what runs in containers. */
+function processes(): Pids {
+  return new Map(readRecords(config.runDir).filter((record) => isAlive(record) && record.name !== 'supervisor').map(({ name, pid }) => [name, pid]))
+}
+
+async function openRooms(pair: Pair, count: number): Promise<void> {
+  const prefix = `load-${Date.now()}`
+  await acceptOrders(Array.from({ length: count }, (_, i) => `${prefix}-${i}`))
+  const urls = ports.edge.map((port) => `ws://${HOST}:${port}`)
+  const { senders, receivers } = await linksOf(world, urls, count, prefix)
+  const deadlineMs = Date.now() + OPEN_WITHIN_MS
+  for (;;) {
     try {
-      await new Promise((resolve, reject) => ws.once('open', resolve).once('error', reject))
-      return ws
+      await pair.connect({ senders: { protocol: 'order-chat', links: senders }, receivers: { protocol: 'order-chat', links: receivers } })
+      return
     } catch (err) {
-      if (attempt > 100) throw err
-      await pause(100)
+      // 404: a room that is not open yet.
+      if (Date.now() > deadlineMs || !/ 404/.test((err as Error).message)) throw err
+      await pair.disconnect()
+      await pause(500)
     }
   }
-}
-
-async function openPair(roomId: string, onText: (text: string) => void): Promise<Pair> {
-  const receiver = await open(roomId, `v-${roomId}`, ports.edge[1], onText)
-  return { roomId, sender: await open(roomId, `c-${roomId}`, ports.edge[0], reportError), receiver }
-}
-
-function reportError(text: string): void {
-  if (text.includes('"type":"error"')) console.error(text)
-}
-
-/** Scheduled send times by message text, and what came of them. */
-class Run {
-  readonly latenciesMs: number[] = []
-  readonly #scheduledMs = new Map<string, number>()
-  #sent = 0
-
-  receive(text: string): void {
-    const match = /"content":"(m\d+-\d+)"/.exec(text)
-    const scheduled = match && this.#scheduledMs.get(match[1]!)
-    if (scheduled == null) return
-    this.latenciesMs.push(performance.now() - scheduled)
-    this.#scheduledMs.delete(match![1]!)
-  }
-
-  /** Messages that did not arrive. */
-  get missing(): readonly string[] {
-    return [...this.#scheduledMs.keys()]
-  }
-
-  get lost(): number {
-    return this.#scheduledMs.size
-  }
-
-  get sent(): number {
-    return this.#sent
-  }
-
-  async play(pairs: readonly Pair[], rate: number, seconds: number): Promise<void> {
-    const startMs = performance.now()
-    const total = rate * seconds
-    while (this.#sent < total) {
-      const due = Math.min(total, Math.floor(((performance.now() - startMs) / 1_000) * rate))
-      for (; this.#sent < due; this.#sent++) {
-        const content = `m${rate}-${this.#sent}`
-        this.#scheduledMs.set(content, startMs + (this.#sent / rate) * 1_000)
-        pairs[this.#sent % pairs.length]!.sender.send(JSON.stringify({ id: this.#sent, type: 'sendMessage', message: content }))
-      }
-      await pause(1)
-    }
-    for (let i = 0; i < 100 && this.lost > 0; i++) await pause(100)
-  }
-}
-
-const percentile = (sorted: readonly number[], p: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] ?? Number.NaN
-
-type Usage = { readonly cpuS: number; readonly rssMb: number }
-
-async function usage(): Promise<Map<string, Usage>> {
-  const found = new Map<string, Usage>()
-  for (const [i, name] of services.entries()) {
-    const text = await (await fetch(`http://${HOST}:${ports.metrics + i}/metrics`)).text()
-    const value = (metric: string) => Number(new RegExp(`^${metric}(?:{[^}]*})? (\\S+)`, 'm').exec(text)?.[1])
-    found.set(name, { cpuS: value('process_cpu_seconds_total'), rssMb: value('process_resident_memory_bytes') / 1024 / 1024 })
-  }
-  return found
 }
 
 async function main({ rooms, rates, seconds }: Options): Promise<void> {
-  let run = new Run()
-  const publisher = createOrderPublisher({ queueUrl: world.endpoints.sqsQueueUrl, endpoint: world.endpoints.sqsEndpoint })
-  const prefix = `load-${Date.now()}`
-  const roomIds = Array.from({ length: rooms }, (_, i) => `${prefix}-${i}`)
-  for (const orderId of roomIds) await publisher.publish({ type: 'order.accepted', payload: { orderId, customerId: `c-${orderId}`, vendorId: `v-${orderId}` } })
-  publisher.close()
-  const pairs: Pair[] = []
-  for (let i = 0; i < roomIds.length; i += OPENING_AT_ONCE) {
-    pairs.push(...(await Promise.all(roomIds.slice(i, i + OPENING_AT_ONCE).map((roomId) => openPair(roomId, (text) => run.receive(text))))))
+  if (!runningSupervisor(config)) throw new Error('the stack does not run: npm start')
+  const pair = new Pair()
+  try {
+    await openRooms(pair, rooms)
+    console.log(`${rooms} rooms, ${rooms * 2} sockets; ${seconds} s each\n`)
+    console.log('msg/s      sent  lost    p50 ms    p99 ms    max ms   CPU s per 1,000 messages')
+    for (const rate of rates) {
+      const pids = processes()
+      const before = sampleCpu(pids)
+      const result = summaryOf(await pair.play({ rate, seconds, seed: rate }))
+      const cpu = Object.fromEntries([...cpuBetween(before, sampleCpu(pids))].map(([name, s]) => [name, (s / result.delivered) * 1_000]))
+      const { p50, p99, max } = result.latencyMs
+      const figures = [p50, p99, max].map((ms) => formatted(ms).padStart(10)).join('')
+      const parts = Object.entries(cpu).map(([name, s]) => `${name} ${formatted(s)}`).join(', ')
+      console.log(`${String(rate).padStart(5)} ${String(result.sent).padStart(9)} ${String(result.sent - result.delivered).padStart(5)}${figures}   ${formatted(sum(cpu))}: ${parts}`)
+      for (const trouble of result.troubles) console.error(trouble)
+    }
+    console.log(`\nresident MB: ${[...residentMb(processes())].map(([name, mb]) => `${name} ${Math.round(mb)}`).join(', ')}`)
+  } finally {
+    await pair.end()
   }
-  console.log(`${rooms} rooms, ${rooms * 2} sockets; ${seconds} s each\n`)
-  console.log('msg/s      sent  lost    p50 ms    p95 ms    p99 ms    max ms   CPU s per 1,000 messages (our processes)')
-  for (const rate of rates) {
-    run = new Run()
-    const before = await usage()
-    await run.play(pairs, rate, seconds)
-    const after = await usage()
-    const sorted = run.latenciesMs.toSorted((a, b) => a - b)
-    const figures = [0.5, 0.95, 0.99, 1].map((p) => percentile(sorted, p).toFixed(1).padStart(10))
-    const cpu = services.map((s) => `${s} ${(((after.get(s)!.cpuS - before.get(s)!.cpuS) / run.sent) * 1_000).toFixed(2)}`)
-    console.log(`${String(rate).padStart(5)} ${String(run.sent).padStart(9)} ${String(run.lost).padStart(5)}${figures.join('')}   ${cpu.join(', ')}`)
-  }
-  const memory = [...(await usage())].map(([name, { rssMb }]) => `${name} ${Math.round(rssMb)} MB`)
-  console.log(`\nresident: ${memory.join(', ')}`)
-  process.exit(0)
 }
 
 const list = (raw: string) => raw.split(',').map(Number)
-await new Command('load')
+await new Command('npm run load --')
   .option('--rooms <n>', 'rooms of two people', Number, 500)
   .option('--rates <list>', 'messages per second, one after the other', list, [100, 1_000])
   .option('--seconds <n>', 'for each rate', Number, 20)
