@@ -48,6 +48,8 @@ export class FollowedPartition {
   readonly rooms = new Map<RoomId, FollowedRoom>()
   readonly buffer: PartitionBuffer
   lastUsedMs: number
+  /** Under way: whoever is let in at the end of one must find this partition still followed. */
+  admissions = 0
   readonly #deps: PartitionDeps
   readonly #rule: ReaderRule
   /** The next offset to be handled. */

@@ -347,6 +347,20 @@ describe('the partition', () => {
     await run()
     expect(client.socket.seqs()).toEqual([1, 2, 3, 4])
   })
+
+  test('a partition is not let go while somebody is being let into a room of it', async () => {
+    edge.persist()
+    edge.historyMs = 40_000
+    const client = edge.connect('customer')
+    join(client)
+    await edge.time.advance(150_000)
+    edge.rooms.sweep()
+    edge.historyMs = 5
+    await edge.time.advance(20_000)
+    say(3)
+    await run()
+    expect(client.socket.seqs()).toEqual(upTo(4))
+  })
 })
 
 /** One step of anything that can happen between a joiner, the tail, the history and the buffer. */

@@ -68,6 +68,15 @@ export class Rooms {
    */
   async admit(speaker: Speaker, roomId: RoomId, since: number): Promise<FollowedRoom> {
     const partition = await this.#follow(partitionOf(roomId, this.#options.partitions))
+    partition.admissions++
+    try {
+      return await this.#admitInto(partition, speaker, roomId, since)
+    } finally {
+      partition.admissions--
+    }
+  }
+
+  async #admitInto(partition: FollowedPartition, speaker: Speaker, roomId: RoomId, since: number): Promise<FollowedRoom> {
     let room = await this.#room(partition, roomId)
     if (room && mayEnter(room.view, speaker) && since <= room.view.headSeq) return room
     const high = await this.#options.log.highWatermark(partition.partition)
@@ -141,7 +150,7 @@ export class Rooms {
       for (const room of partition.rooms.values()) {
         if (room.subscriptions.size === 0 && room.idleSinceMs < before) partition.rooms.delete(room.roomId)
       }
-      if (partition.rooms.size > 0 || partition.lastUsedMs >= before) continue
+      if (partition.admissions > 0 || partition.rooms.size > 0 || partition.lastUsedMs >= before) continue
       this.#options.log.close(number)
       this.#partitions.delete(number)
     }
