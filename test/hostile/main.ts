@@ -5,10 +5,10 @@ import { Command, InvalidArgumentError } from 'commander'
 import { lineProgress, type Progress } from '../../deploy/local/progress.ts'
 import { startOwnStack } from '../support/own-stack.ts'
 import type { Stack } from '../support/stack.ts'
-import { autobahn, fuzz, jwt, type Part } from './parts.ts'
+import { autobahn, floods, fuzz, jwt, type Part } from './parts.ts'
 import { type Report, tableOf } from './report.ts'
 
-const parts: Readonly<Record<string, Part>> = { jwt, fuzz, autobahn }
+const parts: Readonly<Record<string, Part>> = { jwt, fuzz, autobahn, floods }
 const resultDir = fileURLToPath(new URL('../../.local/hostile/', import.meta.url))
 
 type Options = { only?: string[]; quick: boolean; seed: number }

@@ -1,5 +1,6 @@
 import { System } from '../support/system.ts'
 import type { Stack } from '../support/stack.ts'
+import { runFloods } from './floods/run.ts'
 import { fuzzDirectly } from './fuzz/direct.ts'
 import { fuzzHandshakes } from './fuzz/handshakes.ts'
 import { fuzzEnv, fuzzSockets } from './fuzz/socket.ts'
@@ -67,3 +68,7 @@ export const autobahn: Part = async ({ quick, progress }) => {
     return [raw, report]
   }
 }
+
+export const floods: Part = async (run, stack) =>
+  // With the limits that an edge has by default; only rooms may be filled at the pace of a test.
+  withSystem(await stack(), 'floods', {}, async (system) => [await runFloods(system, run)])
