@@ -1,4 +1,3 @@
-import { topics } from '#libs/streams/topics.ts'
 import type { Slot } from './parts/slot.ts'
 import type { FaultName } from './plan.ts'
 import type { Town } from './town.ts'
@@ -28,9 +27,9 @@ const inject: Readonly<Record<FaultName, Inject>> = {
   registryDown: (town) => void (town.servers.registry.downUntilMs = town.world.nowMs + outageMs(town)),
   sqsDown: (town) => void (town.servers.sqs.downUntilMs = town.world.nowMs + outageMs(town)),
   stallFetches: (town) => {
-    const { random } = town.world
-    const topic = random.pick([topics.roomEvents.name, topics.orderEvents.name, topics.chatCommands.name])
-    town.servers.kafka.stall(`${topic}/${random.int(0, town.plan.partitions - 1)}`, outageMs(town))
+    const { edge, persister, roomState } = town.slots
+    const process = someOf(town, town.world.random.pick([edge, persister, roomState]))?.process
+    if (process) town.servers.kafka.stall(process, outageMs(town))
   },
   compact: (town) => town.servers.kafka.compact(),
   cutSocket: (town) => {
@@ -39,7 +38,7 @@ const inject: Readonly<Record<FaultName, Inject>> = {
   },
   stallSocket: (town) => {
     const wires = [...town.servers.network.wires].filter((wire) => wire.isOpen)
-    if (wires.length > 0) town.world.random.pick(wires).stall(town.world.random.between(200, 6_000))
+    if (wires.length > 0) town.world.random.pick(wires).stall(town.world.random.between(500, 10_000))
   },
   killApp: (town) => {
     const { world, sdkUsers } = town

@@ -2,9 +2,10 @@ import { availableParallelism } from 'node:os'
 import { Command, InvalidArgumentError } from 'commander'
 import { runSeeds, type Total } from './crew.ts'
 import { type Mutation, mutations } from './mutations.ts'
-import { type RunResult, runSeed } from './run.ts'
+import { plant } from './plant.ts'
+import type { RunResult } from './run.ts'
 
-type Options = { readonly seeds: number; readonly from: number; readonly workers: number; readonly seed?: number; readonly mutations?: true | string; readonly digest?: true }
+type Options = { readonly seeds: number; readonly from: number; readonly workers: number; readonly seed?: number; readonly mutations?: true | string; readonly digest?: true; readonly plant?: string }
 
 const MUTATION_SEEDS_MAX = 2_000
 const startedMs = performance.now()
@@ -13,7 +14,9 @@ const now = performance.now.bind(performance)
 const seconds = (): number => (now() - startedMs) / 1_000
 
 /** One seed again, with all that happened. */
-async function replay(seed: number, digestOnly: boolean): Promise<boolean> {
+async function replay(seed: number, digestOnly: boolean, planted: string | undefined): Promise<boolean> {
+  if (planted !== undefined) plant(mutations.find(({ name }) => name.includes(planted))!)
+  const { runSeed } = await import('./run.ts')
   const result = await runSeed(seed, { keepTrace: !digestOnly })
   if (!digestOnly) for (const line of result.trace) console.log(line)
   console.log(`seed ${seed}: ${result.events} events, digest ${result.digest}`)
@@ -76,9 +79,10 @@ const program = new Command('sim')
   .option('--workers <n>', 'threads', count, availableParallelism())
   .option('--seed <seed>', 'one run, with everything that happens in it', count)
   .option('--digest', 'with --seed: only the digest of its history')
+  .option('--plant <part of a name>', 'with --seed: with this bug in it')
   .option('--mutations [part of a name]', 'plant each known bug in turn, and see that it is found')
   .action(async (options: Options) => {
-    const isGood = options.seed !== undefined ? await replay(options.seed, options.digest ?? false) : options.mutations !== undefined ? await plantAll(options) : await many(options)
+    const isGood = options.seed !== undefined ? await replay(options.seed, options.digest ?? false, options.plant) : options.mutations !== undefined ? await plantAll(options) : await many(options)
     process.exitCode = isGood ? 0 : 1
   })
 

@@ -59,7 +59,7 @@ export function build(world: World, plan: Plan): Town {
     probes: { onTakenOver: () => {} },
   }
   const truth = new Truth(world, kafka)
-  const wires = new WireChecks(world, truth)
+  const wires = new WireChecks(world, truth, (sinceMs) => plan.roomsLimits.buffer.recordsMax < 1_000 || servers.postgres.lastRefusedMs >= sinceMs)
   servers.network.tap = wires
   const { counts } = plan
   const slots = (count: number, name: string, start: (slot: string) => ConstructorParameters<typeof Slot>[2]) => Array.from({ length: count }, (_, i) => new Slot(world, `${name}-${i + 1}`, start(`${name}-${i + 1}`)))

@@ -27,9 +27,12 @@ export class WireChecks implements Tap {
   readonly acks = new Map<string, AckFrame>()
   readonly #world: World
   readonly #truth: Truth
+  readonly #mayLackHistory: (sinceMs: number) => boolean
   readonly #states = new Map<Wire, WireState>()
 
-  constructor(world: World, truth: Truth) {
+  /** `mayLackHistory`: whether an edge had a reason since then not to know a room's history. */
+  constructor(world: World, truth: Truth, mayLackHistory: (sinceMs: number) => boolean) {
+    this.#mayLackHistory = mayLackHistory
     this.#world = world
     this.#truth = truth
   }
@@ -148,8 +151,9 @@ export class WireChecks implements Tap {
     else if (seq > last + 1) this.#fail(wire, 'access', `sees ${roomId} seq ${seq}, but was removed at ${last + 1}`)
   }
 
-  #onRefused(wire: Wire, { frame, roomId, headSeq, wasMember }: Asked, code: string): void {
+  #onRefused(wire: Wire, { frame, roomId, headSeq, wasMember, atMs }: Asked, code: string): void {
     if (roomId === undefined) return
+    if (code === 'history_unavailable' && !this.#mayLackHistory(atMs)) this.#fail(wire, 'history', `${JSON.stringify(frame)} is refused, though Postgres can be read and the buffer is large enough`)
     const room = this.#truth.rooms.get(roomId)
     const head = room?.events.length ?? 0
     const isLie =

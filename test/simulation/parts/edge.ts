@@ -23,9 +23,9 @@ const topic = topics.roomEvents.name
 const HEALTHY_WITHIN_MS = 3_000
 const TICK_MS = 1_000
 const DRAIN_MS = 1_000
-export const SLOW_BUFFER_BYTES = 6_000
+export const SLOW_BUFFER_BYTES = 2_000
 /** What one step may put on a socket before it looks at what is buffered. */
-const SOCKET_SLACK_BYTES = 4_000
+const SOCKET_SLACK_BYTES = 3_000
 
 const sessionLimits = { heartbeatMs: 4_000, frameBytesMax: 65_536, requestTimeoutMs: 15_000, queuedPerSocketMax: 100, malformedMax: 20, refusalsMax: 200 }
 
@@ -37,7 +37,7 @@ export function startEdge(process: Process, servers: Servers, host: string, limi
   let draining = false
   const admit = (request: Parameters<typeof handshake>[1]) => {
     if (draining) return Promise.reject(new ChatError('shutting_down', undefined, { retryAfterMs: 200 }))
-    return handshake({ verifier: verifierOf(process), rooms, connectionLimiter, allowedOrigins: ['*'], newId: chat.newId }, request)
+    return handshake({ verifier: verifierOf(process), rooms, connectionLimiter, consume: async () => {}, allowedOrigins: ['*'], newId: chat.newId }, request)
   }
   const door = doorOf(process, chat, admit)
   network.doors.set(host, door)
@@ -105,13 +105,14 @@ function createChat(process: Process, servers: Servers, limits: RoomsLimits) {
     onTrouble: () => {},
   })
   const connectionLimiter = createConnectionLimiter({ redis: redis.client(process) as never, keyPrefix: '', perUserMax: 20, forgetAfterMs: 90_000, nowMs: process.clock.nowMs, onFallback: () => {} })
+  const consume = async () => {
+    if (!world.calm && world.random.chance(0.01)) throw new ChatError('rate_limited', undefined, { retryAfterMs: 300 })
+  }
   const sessions = new Sessions({
     rooms,
     commands,
     verify: (token) => verifierOf(process).verify(token),
-    consume: async () => {
-      if (!world.calm && world.random.chance(0.01)) throw new ChatError('rate_limited', undefined, { retryAfterMs: 300 })
-    },
+    consume,
     onOpened: () => {},
     onClosed: ({ speaker, id }) => connectionLimiter.leave(speaker.userId, id),
     onError: fatal,
@@ -120,7 +121,7 @@ function createChat(process: Process, servers: Servers, limits: RoomsLimits) {
     random: () => world.random.next(),
     limits: sessionLimits,
   })
-  return { rooms, commands, sessions, connectionLimiter, newId }
+  return { rooms, commands, sessions, connectionLimiter, consume, newId }
 }
 
 /** Tokens are the identity itself, as JSON in base64url. */

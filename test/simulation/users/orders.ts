@@ -9,6 +9,8 @@ export class OrderService {
   readonly sent: OrderMessage[] = []
   readonly #world: World
   readonly #send: (message: OrderMessage) => void
+  readonly #firstMs = new Map<RoomId, number>()
+  readonly #accepted = new Set<RoomId>()
   readonly #endedMs = new Map<RoomId, number>()
   #events = 0
 
@@ -40,8 +42,12 @@ export class OrderService {
 
   #publish(orderId: RoomId, type: string, fields: object): void {
     const { nowMs, random } = this.#world
+    const firstMs = this.#firstMs.get(orderId) ?? nowMs
+    this.#firstMs.set(orderId, firstMs)
     // By then no order service has anything to say of it, and the room may be forgotten.
-    if (nowMs - (this.#endedMs.get(orderId) ?? nowMs) > ORDER_EVENT_AGE_MAX_MS) return
+    const doneMs = this.#endedMs.get(orderId) ?? (this.#accepted.has(orderId) ? nowMs : firstMs)
+    if (nowMs - doneMs > ORDER_EVENT_AGE_MAX_MS) return
+    if (type === 'order.accepted') this.#accepted.add(orderId)
     const eventId = `event-${this.#events++}`
     const payload = { orderId, occurredAt: nowMs - random.int(0, 2_000), ...fields }
     const body = JSON.stringify({ Type: 'Notification', MessageId: eventId, Message: JSON.stringify(payload), MessageAttributes: { eventType: { Type: 'String', Value: type } } })

@@ -74,10 +74,11 @@ export class SdkUser {
   }
 
   write(): void {
-    const roomId = this.#world.random.pick(this.#wanted)
+    const { random } = this.#world
+    const roomId = random.pick(this.#wanted)
     const room = this.#client?.join(roomId, { since: this.seen.get(roomId)!.length })
     if (!room || !this.#process || this.#process.isPaused) return
-    const text = `${this.userId} ${this.written.length}`
+    const text = `${this.userId} ${this.written.length}${random.chance(0.2) ? ` ${'long '.repeat(random.int(1, 150))}` : ''}`
     const { clientMessageId: id } = room.send(text)
     this.#world.note(`${this.userId} writes ${id} to ${roomId}`)
     this.written.push({ roomId, id, text, end: undefined })

@@ -64,7 +64,7 @@ export class CompactedLog {
   /** The next records, and where to go on. */
   #fetch(from: bigint, count: number): { records: InRecord[]; next: bigint } {
     const { random, calm } = this.#world
-    if (!calm && random.chance(0.15)) this.compact()
+    if (!calm && random.chance(0.3)) this.compact()
     const rest = this.records.filter((record) => record.offset >= from)
     const records = rest.slice(0, count)
     return { records, next: records.length < rest.length ? records.at(-1)!.offset + 1n : this.#end }
@@ -72,10 +72,10 @@ export class CompactedLog {
 
   for(process: Process, kafka: Kafka): SnapshotLog {
     return {
-      openWriter: () => process.call(`InitProducerId of ${this.name}`, () => this.#writer(process, kafka, this.fence()), { fate: kafka.commitFate() }),
+      openWriter: () => process.call(`InitProducerId of ${this.name}`, () => this.#writer(process, kafka, this.fence()), { fate: kafka.commitFate(), latencyMs: kafka.takeoverMs(process) }),
       read: async (upTo, onRecords, signal) => {
         for (let from = 0n; from <= upTo; ) {
-          const latencyMs = kafka.fetchMs(this.name)
+          const latencyMs = kafka.takeoverMs(process)
           const { records, next } = await abortable(process.call(`fetch ${this.name} @${from}`, () => this.#fetch(from, kafka.fetchRecords()), { latencyMs }), signal)
           if (next <= from) throw new ChatError('unavailable', 'the read has stalled')
           await onRecords(records.filter((record) => record.offset <= upTo))

@@ -95,7 +95,7 @@ export class SimConsumer {
       return
     }
     feed.fetching = true
-    this.#process.hear(this.#kafka.fetchMs(feed.log.name), `fetched ${feed.log.name} @${feed.next}`, () => {
+    this.#process.hear(this.#kafka.fetchMs(this.#process), `fetched ${feed.log.name} @${feed.next}`, () => {
       feed.fetching = false
       this.lastHeardMs = this.#process.world.nowMs
       // What was not taken is fetched again.

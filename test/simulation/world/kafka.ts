@@ -13,6 +13,8 @@ export type KafkaFaults = {
   readonly commitFails: number
   readonly fetchStalls: number
   readonly askFails: number
+  /** Steps of a takeover that take seconds, so that takeovers overlap. */
+  readonly slowTakeovers: number
 }
 
 /** One partition of a topic that keeps everything until retention takes it. An offset is an index. */
@@ -71,8 +73,8 @@ export class Kafka {
   readonly faults: KafkaFaults
   readonly #logs = new Map<string, Log>()
   readonly #snapshots = new Map<number, CompactedLog>()
-  /** Until then nothing comes from fetches of this topic and partition. */
-  readonly #stalledUntilMs = new Map<string, number>()
+  /** Until then nothing comes from what these processes fetch. */
+  readonly #stalledUntilMs = new WeakMap<Process, number>()
 
   constructor(world: World, partitions: number, faults: KafkaFaults) {
     this.world = world
@@ -112,15 +114,21 @@ export class Kafka {
     return !calm && random.chance(probability) ? random.pick(fates) : 'ok'
   }
 
-  stall(name: string, ms: number): void {
-    this.#stalledUntilMs.set(name, this.world.nowMs + ms)
+  stall(process: Process, ms: number): void {
+    this.#stalledUntilMs.set(process, this.world.nowMs + ms)
   }
 
   /** How long until a fetch brings something. */
-  fetchMs(name: string): number {
+  fetchMs(process: Process): number {
     const { random, calm, nowMs } = this.world
-    const stalledMs = calm ? 0 : Math.max(0, (this.#stalledUntilMs.get(name) ?? 0) - nowMs)
+    const stalledMs = calm ? 0 : Math.max(0, (this.#stalledUntilMs.get(process) ?? 0) - nowMs)
     return stalledMs + random.next() * (!calm && random.chance(this.faults.fetchStalls) ? 2_000 : 5)
+  }
+
+  /** One step of a takeover. */
+  takeoverMs(process: Process): number {
+    const { random, calm } = this.world
+    return this.fetchMs(process) + (!calm && random.chance(this.faults.slowTakeovers) ? random.next() * 6_000 : 0)
   }
 
   fetchRecords(): number {
@@ -151,7 +159,7 @@ export class Kafka {
         const { low } = await this.range(process, topics.roomEvents.name, partition)
         if (from < low) throw new ChatError('input_position_lost', `${log.name} begins at ${low}, the restore needs ${from}`)
         for (let next = Number(from); next <= Number(upTo); ) {
-          const latencyMs = this.fetchMs(log.name)
+          const latencyMs = this.takeoverMs(process)
           if (latencyMs > READ_STALL_MS) throw new ChatError('unavailable', 'the read has stalled')
           const end = Math.min(Number(upTo) + 1, next + this.fetchRecords())
           const records = await abortable(process.call(`fetch ${log.name} @${next}`, () => log.records.slice(next, end), { latencyMs }), signal)

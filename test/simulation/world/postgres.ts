@@ -25,6 +25,8 @@ type Transaction = {
 export class Postgres {
   readonly tables = new Tables()
   downUntilMs = 0
+  /** When it last could not be reached. */
+  lastRefusedMs = 0
   readonly faults: { readonly commitFails: number }
   /** Called after each commit that wrote something. */
   onCommitted: () => void = () => {}
@@ -147,8 +149,9 @@ export class Postgres {
   #call<T>(process: Process, label: string, serve: () => T, fate: Fate = 'ok'): Promise<T> {
     const timeoutError = () => unavailable('Connection terminated')
     const guarded = () => {
-      if (this.#world.nowMs < this.downUntilMs) throw unavailable('the database system is shutting down')
-      return serve()
+      if (this.#world.nowMs >= this.downUntilMs) return serve()
+      this.lastRefusedMs = this.#world.nowMs
+      throw unavailable('the database system is shutting down')
     }
     return process.call(`pg ${label}`, guarded, { fate, timeoutMs: STATEMENT_TIMEOUT_MS, timeoutError })
   }

@@ -23,6 +23,10 @@ const meanings: readonly Meaning[] = [
   { text: /^SELECT partition, next_offset::text FROM persisted_offsets WHERE topic = \$1$/, of: ([topic]) => selectAllOffsets(topic) },
   { text: /^SELECT participants, is_readonly, head_seq, message_count FROM chat_rooms WHERE room_id = \$1$/, of: ([roomId]) => selectRoom(roomId) },
   {
+    text: /^SELECT p\.next_offset::text, r\.participants, .* LEFT JOIN persisted_offsets p ON p\.topic = \$1 AND p\.partition = \$2 LEFT JOIN chat_rooms r ON r\.room_id = \$3$/,
+    of: ([topic, partition, roomId]) => selectPositionAndRoom(topic, partition, roomId),
+  },
+  {
     text: /^SELECT e\.body, c\.content FROM room_events e LEFT JOIN message_contents c .* WHERE e\.room_id = \$1 AND e\.seq (>=?) \$2 AND e\.seq (<=?) \$3 ORDER BY e\.seq LIMIT \$4$/,
     of: ([roomId, after, upTo, limit], [, from, to]) => selectEvents(roomId, from === '>' ? after + 1 : after, to === '<=' ? upTo : upTo - 1, limit),
   },
@@ -98,6 +102,23 @@ function selectRoom(roomId: string): Statement {
   return reading(`select room ${roomId}`, ({ rooms }) => {
     const row = rooms.rows.get(roomId)
     return row ? [{ participants: row.participants, is_readonly: row.isReadOnly, head_seq: row.headSeq, message_count: row.messageCount }] : []
+  })
+}
+
+/** One row, whatever there is. */
+function selectPositionAndRoom(topic: string, partition: number, roomId: string): Statement {
+  return reading(`select position and room ${roomId}`, ({ offsets, rooms }) => {
+    const room = rooms.rows.get(roomId)
+    const position = offsets.rows.get(at(topic, partition))
+    return [
+      {
+        next_offset: position ? `${position.nextOffset}` : null,
+        participants: room?.participants ?? null,
+        is_readonly: room?.isReadOnly ?? null,
+        head_seq: room?.headSeq ?? null,
+        message_count: room?.messageCount ?? null,
+      },
+    ]
   })
 }
 
