@@ -2,7 +2,7 @@ import { bearerToken } from '#libs/auth/bearer.ts'
 import type { Identity, TokenVerifier } from '#libs/auth/verifier.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import { BEARER_SUBPROTOCOL_PREFIX, SUBPROTOCOL } from '#libs/domain/frames.ts'
-import { parseRoomId, type RoomId } from '#libs/domain/ids.ts'
+import { parseRoomId, type RoomId, type UserId } from '#libs/domain/ids.ts'
 import type { ConnectionLimiter } from '#libs/redis/connection-limit.ts'
 import type { Rooms } from './core/rooms.ts'
 
@@ -28,6 +28,8 @@ export type HandshakeDeps = {
   readonly verifier: TokenVerifier
   readonly rooms: Rooms
   readonly connectionLimiter: ConnectionLimiter
+  /** Rejects with `rate_limited` when an upgrade exceeds the rate of its user's requests. */
+  readonly consume: (userId: UserId) => Promise<void>
   readonly allowedOrigins: readonly string[]
   readonly newId: () => string
 }
@@ -41,6 +43,8 @@ export async function handshake(deps: HandshakeDeps, request: HandshakeRequest):
   // Every one: what is between us and the client may go by another than the first.
   if (request.query.getAll('user_id').some((claimed) => claimed !== userId)) throw new ChatError('user_id_mismatch')
   const first = firstRoom(request)
+  // A refusal costs the log and Postgres as much as an admission.
+  await deps.consume(userId)
   if (first) await deps.rooms.admit(identity, first.roomId, first.since)
   const connectionId = deps.newId()
   await deps.connectionLimiter.enter(userId, connectionId)

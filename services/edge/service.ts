@@ -11,7 +11,7 @@ import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
 import { createPool } from '#libs/postgres/pool.ts'
 import { createRedis } from '#libs/redis/client.ts'
 import { createConnectionLimiter } from '#libs/redis/connection-limit.ts'
-import { createLocalRateLimiter, createSharedRateLimiter } from '#libs/redis/rate-limit.ts'
+import { createLocalRateLimiter, createSharedRateLimiter, type RateLimiter } from '#libs/redis/rate-limit.ts'
 import { newId, newSalt, random, systemClock } from '#libs/runtime/clock.ts'
 import { createLogger, type Logger } from '#libs/runtime/logger.ts'
 import { startHealthServer } from '#libs/runtime/metrics.ts'
@@ -122,7 +122,7 @@ function warmUp({ logger, releasers }: Basics, { pool, verifier }: World): void 
   }
 }
 
-type Chat = { readonly rooms: Rooms; readonly commands: Commands; readonly sessions: Sessions }
+type Chat = { readonly rooms: Rooms; readonly commands: Commands; readonly sessions: Sessions; readonly perUser: RateLimiter }
 
 /** The rules (core/), with the world plugged in. */
 function createChat({ config, logger, metrics, fail }: Basics, world: World): Chat {
@@ -166,12 +166,12 @@ function createChat({ config, logger, metrics, fail }: Basics, world: World): Ch
     random,
     limits: config.sessions,
   })
-  return { rooms, commands, sessions }
+  return { rooms, commands, sessions, perUser }
 }
 
 const troubled = (logger: Logger, err: unknown) => logger.warn({ err }, 'waiting for what cannot be reached')
 
-function openDoor({ config, logger, metrics }: Basics, { verifier, connectionLimiter }: World, { rooms, sessions }: Chat, life: { readonly draining: boolean }): Promise<Server> {
+function openDoor({ config, logger, metrics }: Basics, { verifier, connectionLimiter }: World, { rooms, sessions, perUser }: Chat, life: { readonly draining: boolean }): Promise<Server> {
   return startServer({
     host: config.host,
     port: config.port,
@@ -179,7 +179,7 @@ function openDoor({ config, logger, metrics }: Basics, { verifier, connectionLim
     sessions,
     handshake: (request) => {
       if (life.draining) return Promise.reject(new ChatError('shutting_down', undefined, { retryAfterMs: 1_000 }))
-      return handshake({ verifier, rooms, connectionLimiter, allowedOrigins: config.allowedOrigins, newId }, request)
+      return handshake({ verifier, rooms, connectionLimiter, consume: (userId) => perUser.consume(userId), allowedOrigins: config.allowedOrigins, newId }, request)
     },
     abandon: ({ identity, connectionId }) => connectionLimiter.leave(identity.userId, connectionId),
     frameBytesMax: config.sessions.frameBytesMax,

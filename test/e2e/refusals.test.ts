@@ -254,6 +254,15 @@ describe('too much', () => {
     await expect.poll(refusals, { timeout: 30_000, interval: 1 }).toBeGreaterThan(0)
   })
 
+  test('upgrades of one user per second, refused ones too', async () => {
+    const token = await tokenOf('knocker')
+    const answers = await Promise.all(range(1, 150).map((i) => upgradeRefusal(system, 1, { orderId: `order-nowhere-${i}`, token })))
+    const limited = answers.filter(({ status }) => status === 429)
+    expect(limited.length).toBeGreaterThan(0)
+    for (const { body } of limited) expect(body).toMatchObject({ code: 'rate_limited', retriable: true, retryAfterMs: expect.any(Number) })
+    expect(answers.filter(({ status }) => status !== 429 && status !== 404)).toEqual([])
+  })
+
   test('messages of one sender in one room per second', async () => {
     const socket = await socketInRoom('order-fast')
     const replies = await Promise.all(range(1, 25).map((i) => socket.sendMessage(`fast ${i}`)))
