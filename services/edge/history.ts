@@ -1,7 +1,6 @@
 import type { RoomId } from '#libs/domain/ids.ts'
 import type { Participant } from '#libs/domain/room.ts'
 import type { Pool } from '#libs/postgres/pool.ts'
-import { withTransaction } from '#libs/postgres/transaction.ts'
 import { NO_EPOCH } from '#libs/streams/reader-rule.ts'
 import { topics } from '#libs/streams/topics.ts'
 import type { StoredEvent } from './core/frames.ts'
@@ -10,6 +9,7 @@ import type { RoomView } from './core/room-view.ts'
 
 type PositionRow = { next_offset: string; owner_epoch: string }
 type RoomRow = { participants: Participant[]; is_readonly: boolean; head_seq: number; message_count: number }
+type PositionAndRoomRow = Omit<RoomRow, 'participants'> & { next_offset: string | null; participants: RoomRow['participants'] | null }
 type EventRow = { body: Record<string, unknown>; content: string | null }
 
 const topic = topics.roomEvents.name
@@ -25,12 +25,10 @@ export function createHistory(pool: Pool): History {
       const { rows } = await pool.query<{ partition: number; next_offset: string }>('SELECT partition, next_offset::text FROM persisted_offsets WHERE topic = $1', [topic])
       return new Map(rows.map((row) => [row.partition, BigInt(row.next_offset)]))
     },
-    room(partition, roomId) {
-      return withTransaction(pool, 'repeatable read, read only', async (tx) => {
-        const { rows: positions } = await tx.query<PositionRow>(POSITION, [topic, partition])
-        const { rows } = await tx.query<RoomRow>('SELECT participants, is_readonly, head_seq, message_count FROM chat_rooms WHERE room_id = $1', [roomId])
-        return { nextOffset: positionOf(positions[0]).nextOffset, view: rows[0] && viewOf(rows[0]) }
-      })
+    async room(partition, roomId) {
+      const { rows } = await pool.query<PositionAndRoomRow>(POSITION_AND_ROOM, [topic, partition, roomId])
+      const { next_offset, participants, ...room } = rows[0]!
+      return { nextOffset: BigInt(next_offset ?? 0), view: participants ? viewOf({ participants, ...room }) : undefined }
     },
     async events(roomId: RoomId, after, upTo, limit) {
       const { rows } = await pool.query<EventRow>(
@@ -45,6 +43,13 @@ export function createHistory(pool: Pool): History {
 }
 
 const POSITION = 'SELECT next_offset::text, owner_epoch::text FROM persisted_offsets WHERE topic = $1 AND partition = $2'
+
+/** One statement sees one moment, for a fourth of a transaction's round trips. Always one row. */
+const POSITION_AND_ROOM = `
+  SELECT p.next_offset::text, r.participants, r.is_readonly, r.head_seq, r.message_count
+    FROM (SELECT 1) AS one
+    LEFT JOIN persisted_offsets p ON p.topic = $1 AND p.partition = $2
+    LEFT JOIN chat_rooms r ON r.room_id = $3`
 
 function positionOf(row: PositionRow | undefined): LogPosition {
   return row ? { nextOffset: BigInt(row.next_offset), ownerEpoch: BigInt(row.owner_epoch) } : { nextOffset: 0n, ownerEpoch: NO_EPOCH }
