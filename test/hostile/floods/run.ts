@@ -24,7 +24,7 @@ const needs = (...whats: readonly string[]) => (counts: Counts) => {
   const missing = whats.filter((what) => !(counts[what]! > 0))
   return missing.length === 0 ? undefined : `never ${missing.join(', ')}`
 }
-const short = { seconds: 5, rounds: 3 }
+const short = { seconds: 5, rounds: 2 }
 
 /** How long each goes on, and what must come of it. */
 const plans: Readonly<Record<AttackName, Plan>> = {
@@ -36,10 +36,10 @@ const plans: Readonly<Record<AttackName, Plan>> = {
   'connect and disconnect': { ...short, expected: needs('status 101') },
   'header bombs': { ...short, expected: (counts) => (Object.keys(counts).every((what) => ['closed', 'status 431', 'failed'].includes(what)) ? undefined : 'let in') },
   'no HTTP': { ...short, expected: (counts) => (Object.keys(counts).every((what) => what === 'closed' || /status (400|505)/.test(what)) ? undefined : 'answered') },
-  'half-open connections': { seconds: 15, rounds: 1, expected: needs('closed by the edge') },
-  'slowloris handshakes': { seconds: 15, rounds: 1, expected: needs('closed by the edge') },
-  'who asks and never reads': { seconds: 10, rounds: 1, expected: needs('frames') },
-  '5 % of all sockets stalled': { seconds: 25, rounds: 1, heavy: true, expected: (counts) => (counts['closed with 4001'] === STALLED ? undefined : `not all closed with 4001`) },
+  'half-open connections': { seconds: 12, rounds: 1, expected: needs('closed by the edge') },
+  'slowloris handshakes': { seconds: 12, rounds: 1, expected: needs('closed by the edge') },
+  'who asks and never reads': { seconds: 8, rounds: 1, expected: needs('frames') },
+  '5 % of all sockets stalled': { seconds: 20, rounds: 1, heavy: true, expected: (counts) => (counts['closed with 4001'] === STALLED ? undefined : `not all closed with 4001`) },
 }
 
 /** Of the short form: one of each kind. */
@@ -59,7 +59,9 @@ export async function runFloods(system: System, { quick, progress }: Run): Promi
     const plan = quick ? { ...plans[attack], rounds: 1, seconds: 1 } : plans[attack]
     const outcome = await progress.step(attack, () => underAttack(field, attack, plan))
     outcomes.push(outcome)
+    const told = report.checks.length
     judge(report, outcome, plan, quick)
+    for (const { name, ok, detail } of report.checks.slice(told)) progress.say(`  ${ok ? 'ok' : 'FAILED'} ${name}: ${detail}`)
   }
   const slow = await system.process('edge-1').metricSum('websocket_closes_total{code="slow_consumer"')
   const logged = system.process('edge-1').log().split('\n').filter((line) => line.includes('"code":"slow_consumer"')).length

@@ -16,6 +16,9 @@ type Outcome = { readonly behavior: string; readonly behaviorClose: string }
 /** By agent, then by case. */
 type Index = Readonly<Record<string, Readonly<Record<string, Outcome>>>>
 
+/** Megabytes, and compression, which is off on both: tried where no limit is in the way. What is cut at the limits is in raw-cases.ts. */
+const BEYOND_LIMITS = ['9.*', '12.*', '13.*']
+
 const FAILURES = ['FAILED', 'WRONG CODE', 'UNCLEAN', 'FAILED BY CLIENT', 'MISSING']
 const isFailure = (one: Outcome | undefined): boolean => !one || FAILURES.includes(one.behavior) || FAILURES.includes(one.behaviorClose)
 const textOf = (one: Outcome | undefined): string => (one ? `${one.behavior}/${one.behaviorClose}` : 'not run')
@@ -38,7 +41,7 @@ async function runCases(wstest: string, servers: readonly Echo[], cases: readonl
   const spec = path.join(dir, 'spec.json')
   const reports = path.join(dir, 'reports')
   const targets = servers.map(({ name, port }) => ({ agent: name, url: `ws://127.0.0.1:${port}/ws/chat` }))
-  writeFileSync(spec, JSON.stringify({ outdir: reports, servers: targets, cases, 'exclude-cases': [], 'exclude-agent-cases': {} }))
+  writeFileSync(spec, JSON.stringify({ outdir: reports, servers: targets, cases, 'exclude-cases': [], 'exclude-agent-cases': { edge: BEYOND_LIMITS, bare: BEYOND_LIMITS } }))
   await exec(wstest, ['--mode', 'fuzzingclient', '--spec', spec], { cwd: dir, timeout: RUN_WITHIN_MS, maxBuffer: 256 * 1024 * 1024 })
   return JSON.parse(readFileSync(path.join(reports, 'index.json'), 'utf8')) as Index
 }
