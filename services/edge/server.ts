@@ -1,12 +1,13 @@
 import uws from 'uWebSockets.js'
-import { type CloseName, closeCodes, closeReason } from '#libs/domain/close-codes.ts'
+import type { CloseName } from '#libs/domain/close-codes.ts'
 import { ChatError } from '#libs/domain/errors.ts'
-import type { ClientSocket, Connection } from './core/connection.ts'
+import type { Connection } from './core/connection.ts'
 import { errorFrameOf } from './core/frames.ts'
 import type { Sessions } from './core/sessions.ts'
+import { UwsSocket } from './uws-socket.ts'
 import { type Admitted, type HandshakeRequest, isOriginAllowed } from './handshake.ts'
 
-type SocketData = { readonly admitted: Admitted; connection?: Connection }
+type SocketData = { admitted: Admitted | undefined; connection?: Connection }
 type Socket = uws.WebSocket<SocketData>
 
 export type ServerOptions = {
@@ -36,8 +37,6 @@ export type Server = {
   close(): void
 }
 
-/** What `send` gives where nothing had to wait: 0 is buffered, 2 is dropped. */
-const TAKEN = 1
 /** Listening on a port that another process has is an error, not a share. */
 const LISTEN_EXCLUSIVE_PORT = 1
 
@@ -82,8 +81,10 @@ function behavior({ sessions, frameBytesMax, slowBufferBytes, observer }: Server
     compression: uws.DISABLED,
     open(ws) {
       const data = ws.getUserData()
-      const { connectionId, identity, first } = data.admitted
-      data.connection = sessions.open(connectionId, clientSocket(ws, slowBufferBytes, observer), identity, first)
+      const { connectionId, identity, first } = data.admitted!
+      // Of no use any more, and there may be very many sockets.
+      data.admitted = undefined
+      data.connection = sessions.open(connectionId, new UwsSocket(ws, slowBufferBytes, observer), identity, first)
     },
     message(ws, bytes, isBinary) {
       const { connection } = ws.getUserData()
@@ -101,32 +102,6 @@ function behavior({ sessions, frameBytesMax, slowBufferBytes, observer }: Server
       const { connection } = ws.getUserData()
       if (connection) sessions.closed(connection)
     },
-  }
-}
-
-/** Never touches a socket after its close: uWebSockets.js throws there. */
-function clientSocket(ws: Socket, slowBufferBytes: number, observer: ServerOptions['observer']): ClientSocket {
-  let ending = false
-  const close = (name: CloseName, retryAfterMs?: number) => {
-    if (ending) return
-    ending = true
-    observer.closing(name)
-    // Calls our close handler at once; what is buffered still goes out, the close frame behind it.
-    ws.end(closeCodes[name].code, closeReason(name, retryAfterMs))
-  }
-  return {
-    send(frame) {
-      if (ending) return
-      observer.frameOut()
-      // Whatever it is: who asks and never reads would have his answers dropped in the end, and nobody would notice.
-      if (ws.send(frame, false) !== TAKEN && ws.getBufferedAmount() > slowBufferBytes) close('slow_consumer')
-    },
-    bufferedBytes: () => (ending ? 0 : ws.getBufferedAmount()),
-    cork(work) {
-      if (ending) work()
-      else ws.cork(work)
-    },
-    close,
   }
 }
 

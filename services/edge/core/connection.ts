@@ -39,7 +39,7 @@ export class Connection {
   /** What is being worked on, and since when. */
   busy: { readonly what: string; readonly sinceMs: number } | undefined
   readonly historyReads = new Turns(HISTORY_READS_AT_ONCE)
-  #drained: (() => void)[] = []
+  #drained: (() => void)[] | undefined
 
   constructor(options: { id: string; socket: ClientSocket; speaker: Speaker; defaultRoom: RoomId | undefined; nextHeartbeatMs: number }) {
     this.id = options.id
@@ -65,12 +65,14 @@ export class Connection {
   drained(): Promise<void> {
     if (this.closed) return Promise.resolve()
     return new Promise((resolve) => {
-      this.#drained.push(resolve)
+      ;(this.#drained ??= []).push(resolve)
     })
   }
 
   onDrain(): void {
-    for (const resolve of this.#drained.splice(0)) resolve()
+    const drained = this.#drained ?? []
+    this.#drained = undefined
+    for (const resolve of drained) resolve()
   }
 
   onClosed(): void {

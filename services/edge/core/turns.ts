@@ -1,7 +1,7 @@
 /** So many pieces of work at a time; what comes beyond waits for its turn, in order. */
 export class Turns {
   readonly #width: number
-  readonly #waiting: (() => void)[] = []
+  #waiting: (() => void)[] | undefined
   #running = 0
 
   constructor(width: number) {
@@ -11,11 +11,11 @@ export class Turns {
   async take<T>(work: () => Promise<T>): Promise<T> {
     if (this.#running < this.#width) this.#running++
     // Who ends hands his place on.
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else await new Promise<void>((resolve) => (this.#waiting ??= []).push(resolve))
     try {
       return await work()
     } finally {
-      const next = this.#waiting.shift()
+      const next = this.#waiting?.shift()
       if (next) next()
       else this.#running--
     }
