@@ -12,8 +12,8 @@ export type RecordSink = (records: readonly InRecord[], highWatermark: bigint) =
 export type PositionedConsumerOptions = {
   readonly topics: readonly TopicName[]
   /** Default: a group of one under a unique id, which is assigned every partition (kafkajs has no assign()). */
-  readonly group?: { readonly id: string; readonly assigner: PartitionAssigner }
-  /** For readers whom nobody waits for: fewer and larger fetches. Default: whatever is there at once, within `fetchWaitMs`. */
+  readonly group?: { readonly id: string; readonly assigner: PartitionAssigner; readonly heartbeatMs?: number }
+  /** Fewer and larger fetches for readers whom nobody waits for, quicker ones where somebody does. Default: whatever is there at once, within `fetchWaitMs`. */
   readonly fetch?: { readonly minBytes: number; readonly waitMs: number }
   /** After every (re)join, with what is assigned now. Called before anything of the new generation is read. */
   readonly onAssigned?: (partitions: ReadonlyMap<TopicName, readonly number[]>) => void
@@ -66,7 +66,7 @@ export class PositionedConsumer {
       ...(options.group && { partitionAssigners: [options.group.assigner] }),
       sessionTimeout: config.sessionTimeoutMs,
       rebalanceTimeout: Math.max(config.sessionTimeoutMs, 5_000),
-      heartbeatInterval: config.heartbeatMs,
+      heartbeatInterval: options.group?.heartbeatMs ?? config.heartbeatMs,
       maxWaitTimeInMs: options.fetch?.waitMs ?? config.fetchWaitMs,
       minBytes: options.fetch?.minBytes ?? 1,
       // Also bounds a partition's queue: what was fetched together is handed on together.
@@ -147,17 +147,20 @@ export class PositionedConsumer {
 
   /**
    * Resolves when the group's coordinator has confirmed this member in its generation, by a heartbeat that was sent
-   * after the call. @throws ChatError `ownership_lost` where it does not within `timeoutMs`
+   * after the call. @throws ChatError `ownership_lost` where it does not within `timeoutMs`; the signal's reason
    */
-  async confirmMembership(timeoutMs: number): Promise<void> {
+  async confirmMembership(timeoutMs: number, signal: AbortSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const confirmation = { sinceMs: systemClock.nowMs(), resolve }
     this.#confirmations.add(confirmation)
+    const onAbort = () => reject(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
     const timer = setTimeout(() => reject(new ChatError('ownership_lost', `the group has not confirmed this member in ${timeoutMs} ms`)), timeoutMs)
     try {
       await promise
     } finally {
       clearTimeout(timer)
+      signal.removeEventListener('abort', onAbort)
       this.#confirmations.delete(confirmation)
     }
   }
@@ -174,10 +177,11 @@ export class PositionedConsumer {
     )
   }
 
+  /** Leaves the group. Fetches that are under way still come to their sinks. */
   async close(): Promise<void> {
     this.#closed = true
-    this.#open.clear()
     await this.#consumer.disconnect()
+    this.#open.clear()
   }
 
   async #collect(): Promise<void> {

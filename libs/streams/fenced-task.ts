@@ -18,9 +18,9 @@ export type TaskOptions<Prepared> = {
   readonly retryDelayMs: (attempt: number) => number
   /**
    * Asked before a partition is taken over *again*: rejects where this process cannot prove that it is still the one to
-   * do so. Otherwise a zombie that wakes up would take it from its new owner.
+   * do so, or where the signal says that it is to end. Otherwise a zombie that wakes up would take it from its new owner.
    */
-  readonly confirmAssigned: () => Promise<void>
+  readonly confirmAssigned: (signal: AbortSignal) => Promise<void>
   readonly limits?: Partial<TaskLimits>
   readonly observer?: Partial<TaskObserver>
 }
@@ -43,6 +43,9 @@ export const defaultTaskLimits: TaskLimits = {
   queueHighMark: 2_000,
   queueLowMark: 500,
 }
+
+/** A snapshot younger than this is as good as a new one; and the brokers may be busy yet with ending its transaction. */
+const FRESH_MS = 1_000
 
 export type TaskObserver = {
   takenOver(epoch: bigint, tookMs: number): void
@@ -80,7 +83,15 @@ export class FencedTask<Prepared> {
     return this.#running
   }
 
-  /** Finishes what is in flight, snapshots, and lets go. */
+  /**
+   * Snapshots now, and goes on working: who takes over next has little to replay, and need not wait for it. Resolves
+   * when that has succeeded or failed.
+   */
+  async checkpoint(): Promise<void> {
+    await this.#tenure?.checkpoint()
+  }
+
+  /** Finishes what is in flight, and lets go. */
   async stop(): Promise<void> {
     this.#stopping.abort(new ChatError('shutting_down'))
     this.#tenure?.wake()
@@ -99,7 +110,7 @@ export class FencedTask<Prepared> {
     for (let attempt = 0; !signal.aborted; attempt++) {
       const tenure = new Tenure(this.#options, this.#limits, signal)
       try {
-        if (attempt > 0) await this.#options.confirmAssigned()
+        if (attempt > 0) await this.#options.confirmAssigned(signal)
         await tenure.takeOver()
         this.#tenure = tenure
         await tenure.work()
@@ -140,6 +151,8 @@ class Tenure<Prepared> {
   /** Log offset up to which the last checkpoint stands. */
   #checkpointed = -1n
   #snapshotInFlight: Promise<void> | undefined
+  #onCheckpoint: (() => void) | undefined
+  #isReleased = false
   #failure: unknown
   #queued = 0
   #held = false
@@ -229,13 +242,24 @@ class Tenure<Prepared> {
       this.#snapshotIfDue()
       if (this.#queued === 0 && this.#failure === undefined && !this.#signal.aborted) await this.#idle()
     }
+    // No other one: who takes over at this moment would have to wait for it.
     await this.#snapshotInFlight
-    // So that the next owner has little to replay.
-    if (this.#failure === undefined && this.#hasNews()) await this.#snapshot()
+  }
+
+  checkpoint(): Promise<void> {
+    if (this.#snapshotInFlight) return this.#snapshotInFlight
+    if (this.#isReleased || this.#failure !== undefined || !this.#hasNews() || !this.#due(this.#snapshottedMs, FRESH_MS)) return Promise.resolve()
+    this.#snapshottedMs = Number.NEGATIVE_INFINITY
+    return new Promise((resolve) => {
+      this.#onCheckpoint = resolve
+      this.wake()
+    })
   }
 
   /** Lets go of everything; failures to do so change nothing. */
   async release(): Promise<void> {
+    this.#isReleased = true
+    this.#onCheckpoint?.()
     this.#options.inputs.close()
     const [appender, writer] = [this.#appender, this.#writer]
     this.#appender = undefined
@@ -333,6 +357,7 @@ class Tenure<Prepared> {
       })
       .finally(() => {
         this.#snapshotInFlight = undefined
+        this.#onCheckpoint?.()
         this.wake()
       })
   }

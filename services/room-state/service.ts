@@ -23,6 +23,15 @@ import { createRoomStateMetrics, type RoomStateMetrics } from './metrics.ts'
 /** Some heartbeats. Where none gets through, the partition may be another's: asked again after a delay. */
 const CONFIRM_WITHIN_MS = 5_000
 
+/** People wait for a restore, so its reader looks often; a look that asks for nothing is a timer, no request. */
+const RESTORE_FETCH = { minBytes: 1, waitMs: 20 }
+
+/** Its next heartbeat tells a member that another has left, and that people wait for it to take over. */
+const HEARTBEAT_MS_MAX = 150
+
+/** A stop waits no longer for the last snapshots: without them the next owner replays some seconds of log. */
+const CHECKPOINT_WITHIN_MS = 1_000
+
 type RoomTask = FencedTask<PreparedInput>
 type Codecs = Record<'orderEvents' | 'chatCommands' | 'roomEvents' | 'roomState', AvroCodec>
 
@@ -63,12 +72,16 @@ export async function startRoomState(config: RoomStateConfig) {
   const deadLetters = new BatchingProducer(kafka)
   releasers.add(() => deadLetters.close())
   const onFailed = (err: unknown) => failed.reject(err)
-  const reader = new PositionedConsumer(kafka, { topics: [topics.roomEvents.name, topics.roomState.name], onFailed })
+  const reader = new PositionedConsumer(kafka, { topics: [topics.roomEvents.name, topics.roomState.name], fetch: RESTORE_FETCH, onFailed })
   releasers.add(() => reader.close())
   const tasks = new PartitionTasks<RoomTask>({ create: (partition) => createTask(parts, partition), onFailure: onFailed })
   const consumer = new PositionedConsumer(kafka, {
     topics: inputTopics,
-    group: { id: 'room-state', assigner: coPartitionedAssigner(config.kafka.partitions, () => tasks.partitions()) },
+    group: {
+      id: 'room-state',
+      assigner: coPartitionedAssigner(config.kafka.partitions, () => tasks.partitions()),
+      heartbeatMs: Math.min(config.kafka.heartbeatMs, HEARTBEAT_MS_MAX),
+    },
     onAssigned: (byTopic) => {
       const partitions = byTopic.get(topics.chatCommands.name) ?? []
       logger.info({ partitions }, 'partitions are assigned')
@@ -79,9 +92,11 @@ export async function startRoomState(config: RoomStateConfig) {
     onFailed,
   })
   const parts: Parts = { config, kafka, codecs, consumer, reader, offsets, appends, deadLetters, metrics, logger }
-  // In reverse: the tasks finish and snapshot first, then the group learns that their partitions are free.
-  releasers.add(() => consumer.close())
+  // In reverse: snapshots while the work goes on; then the group learns that the partitions are free; what has been
+  // read by then is still decided, and nobody waits for anything of ours.
   releasers.add(() => tasks.stopAll())
+  releasers.add(() => consumer.close())
+  releasers.add(() => checkpointAll(tasks))
 
   await reader.start()
   await consumer.start()
@@ -101,6 +116,11 @@ export async function startRoomState(config: RoomStateConfig) {
       await releasers.releaseAll()
     },
   }
+}
+
+async function checkpointAll(tasks: PartitionTasks<RoomTask>): Promise<void> {
+  const checkpoints = tasks.entries().map(([, task]) => task.checkpoint())
+  await Promise.race([Promise.all(checkpoints), systemClock.sleep(CHECKPOINT_WITHIN_MS)])
 }
 
 async function loadCodecs(config: RoomStateConfig, kafka: KafkaClient, signal: AbortSignal): Promise<Codecs> {
@@ -148,7 +168,7 @@ function createTask(parts: Parts, partition: number): RoomTask {
     clock: systemClock,
     newNonce: newId,
     retryDelayMs: (attempt) => retryDelayMs(attempt),
-    confirmAssigned: () => consumer.confirmMembership(CONFIRM_WITHIN_MS),
+    confirmAssigned: (signal) => consumer.confirmMembership(CONFIRM_WITHIN_MS, signal),
     limits: config.task,
     observer: {
       takenOver: (epoch, tookMs) => {
