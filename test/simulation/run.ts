@@ -1,7 +1,7 @@
 import { inputTopics, topics } from '#libs/streams/topics.ts'
 import { checkPostgres } from './checks/at-end.ts'
 import { checkOrders } from './checks/orders.ts'
-import { checkpointOf, checkSnapshots } from './checks/snapshots.ts'
+import { checkpointOf, checkRestored, checkSnapshots } from './checks/snapshots.ts'
 import { injectFault } from './faults.ts'
 import { planOf } from './plan.ts'
 import { build, customerOf, RIDERS, type Town, vendorOf } from './town.ts'
@@ -67,6 +67,7 @@ async function play(town: Town): Promise<void> {
 function watch({ world, plan, servers, truth }: Town): void {
   const { kafka, postgres } = servers
   for (let p = 0; p < plan.partitions; p++) kafka.snapshots(p).onCommitted(() => checkSnapshots(world, kafka, truth, p))
+  servers.probes.onTakenOver = (partition, epoch, rooms) => checkRestored(world, kafka, truth, partition, epoch, rooms)
   const stood = new Map<string, number>()
   postgres.onCommitted = () => {
     for (const { partition, nextOffset, ownerEpoch } of postgres.tables.offsets.rows.values()) {

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { DEDUPE_WINDOW_MS } from '#libs/domain/limits.ts'
+import type { RoomId } from '#libs/domain/ids.ts'
 import type { RoomState } from '#libs/domain/room.ts'
 import { type Checkpoint, stateRecordFromAvro } from '#libs/streams/avro-shapes.ts'
 import type { Kafka } from '../world/kafka.ts'
@@ -53,6 +54,19 @@ export function checkSnapshots(world: World, kafka: Kafka, truth: Truth, partiti
     const state = truth.stateBelow(record.room.roomId, offset)
     const difference = state ? differenceOf(world, state, record, buckets) : 'is not in the log'
     if (difference) fail(`room ${record.room.roomId} ${difference}`)
+  }
+}
+
+/** Who takes a partition over has restored the fold of the log, unless somebody else has taken it since. */
+export function checkRestored(world: World, kafka: Kafka, truth: Truth, partition: number, epoch: bigint, rooms: ReadonlyMap<RoomId, RoomState>): void {
+  if (truth.epochBelow(partition, kafka.log('room-events', partition).high) !== Number(epoch)) return
+  for (const [roomId, { partition: of }] of truth.rooms) {
+    const state = of === partition ? truth.state(roomId) : undefined
+    if (!state || isOld(world, state)) continue
+    const restored = rooms.get(roomId)
+    const acks = (room: RoomState | undefined) => new Map<string, unknown>(room?.dedupe.buckets.flatMap((bucket) => [...bucket.acks]))
+    const isEqual = isDeepStrictEqual({ ...restored, dedupe: acks(restored) }, { ...state, dedupe: acks(state) })
+    if (!isEqual) world.fail('restore', `partition ${partition}, epoch ${epoch}: room ${roomId} is restored as ${JSON.stringify(restored)}, the log has ${JSON.stringify(state)}`)
   }
 }
 

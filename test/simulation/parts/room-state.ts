@@ -5,12 +5,15 @@ import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
 import { inputTopics, topics } from '#libs/streams/topics.ts'
 import { prepareInputs } from '../../../services/room-state/core/prepare.ts'
 import { type PreparedInput, RoomProcessor } from '../../../services/room-state/core/room-processor.ts'
+import { abortable } from '../world/abortable.ts'
 import { SimConsumer } from '../world/consumer.ts'
 import { SimProducer } from '../world/producer.ts'
 import type { Process } from '../world/process.ts'
 import type { Servers } from '../world/servers.ts'
 
 type RoomTask = FencedTask<PreparedInput>
+
+const CHECKPOINT_WITHIN_MS = 1_000
 
 /** What the queue of a task may hold beyond its high mark: what one fetch brings, of each input. */
 const FETCH_SLACK = 2 * 50
@@ -36,22 +39,23 @@ export function startRoomState(process: Process, servers: Servers, limits: TaskL
       decode: (topic: string, bytes: Buffer) => (topic === topics.orderEvents.name ? codecs.orderEvents : codecs.chatCommands).decode(bytes),
       deadLetter: async (letter: Parameters<SimProducer['send']>[1]) => void (await deadLetters.send(topics.chatCommandsDlq.name, letter)),
     }
+    let processor: RoomProcessor
     const task: RoomTask = new FencedTask<PreparedInput>({
       ownerId: process.name,
       log: kafka.fencedLog(process, partition),
       snapshots: kafka.snapshots(partition).for(process, kafka),
       inputs: consumer.taskInputs(partition),
       inputTopics,
-      createProcessor: () => new RoomProcessor({ roomEvents: codecs.roomEvents, roomState: codecs.roomState, limits: defaultRoomLimits, prepare: (records) => prepareInputs(prepare, records) }),
+      createProcessor: () => (processor = new RoomProcessor({ roomEvents: codecs.roomEvents, roomState: codecs.roomState, limits: defaultRoomLimits, prepare: (records) => prepareInputs(prepare, records) })),
       clock: process.clock,
       newNonce: () => `${process.name}-${nonces++}`,
       retryDelayMs: (attempt) => retryDelayMs(attempt),
-      confirmAssigned: () => member.confirm(),
+      confirmAssigned: (signal) => abortable(member.confirm(), signal),
       limits,
       observer: {
         takenOver: (epoch) => {
           world.note(`${process.name} took partition ${partition} over, epoch ${epoch}`)
-          servers.probes.onTakenOver(partition, epoch)
+          servers.probes.onTakenOver(partition, epoch, processor.rooms)
         },
         appended: () => checkQueue(partition, task),
         lost: (err, delayMs) => world.note(`${process.name} is in doubt about ${partition}: ${(err as Error).message}, again in ${Math.round(delayMs)} ms`),
@@ -72,7 +76,8 @@ export function startRoomState(process: Process, servers: Servers, limits: TaskL
     },
   })
   return async () => {
-    await tasks.stopAll()
+    await Promise.race([Promise.all(tasks.entries().map(([, task]) => task.checkpoint())), process.clock.sleep(CHECKPOINT_WITHIN_MS)])
     member.leave()
+    await tasks.stopAll()
   }
 }

@@ -1,3 +1,5 @@
+import type { RoomId } from '#libs/domain/ids.ts'
+import type { RoomState } from '#libs/domain/room.ts'
 import type { Group } from './group.ts'
 import type { Kafka } from './kafka.ts'
 import type { Network } from './network.ts'
@@ -9,7 +11,7 @@ import type { World } from './world.ts'
 
 /** What the parts tell the checkers by themselves. */
 export type Probes = {
-  onTakenOver(partition: number, epoch: bigint): void
+  onTakenOver(partition: number, epoch: bigint, rooms: ReadonlyMap<RoomId, RoomState>): void
 }
 
 /** Everything outside the processes. */
