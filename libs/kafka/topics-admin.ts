@@ -4,6 +4,7 @@ import { ChatError } from '#libs/domain/errors.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
 import { withRetry } from '#libs/runtime/retry.ts'
 import type { KafkaClient } from './client.ts'
+import { SharedQuestions } from './shared-questions.ts'
 
 const CREATE_TIMEOUT_MS = 30_000
 
@@ -73,14 +74,14 @@ async function checkPartitionCounts(kafka: KafkaClient, admin: Admin): Promise<v
 }
 
 /**
- * Asks for offset ranges and leaders of topics. Questions that come while the same one is on its way share the next
- * answer, so that any number of joins costs one request at a time; the answer is never older than the question.
+ * Asks for offset ranges and leaders of topics. Any number of joins costs one request at a time and 50 a second; an answer
+ * is never older than the question.
  */
 export class OffsetsAdmin {
   readonly #kafka: KafkaClient
   #admin: Admin | undefined
-  readonly #ranges = new SharedQuestions<readonly OffsetRange[]>((topic) => this.#asked(topic, (admin) => this.#askRanges(admin, topic)))
-  readonly #leaders = new SharedQuestions<readonly number[]>((topic) => this.#asked(topic, (admin) => this.#askLeaders(admin, topic)))
+  readonly #ranges = new SharedQuestions<TopicName, readonly OffsetRange[]>((topic) => this.#asked(topic, (admin) => this.#askRanges(admin, topic)))
+  readonly #leaders = new SharedQuestions<TopicName, readonly number[]>((topic) => this.#asked(topic, (admin) => this.#askLeaders(admin, topic)))
 
   constructor(kafka: KafkaClient) {
     this.#kafka = kafka
@@ -141,33 +142,5 @@ export class OffsetsAdmin {
     const answer = await admin.fetchTopicMetadata({ topics: [this.#kafka.named(topic)] })
     for (const { partitionId, leader } of answer.topics[0]?.partitions ?? []) leaders[partitionId] = leader
     return leaders
-  }
-}
-
-class SharedQuestions<Answer> {
-  readonly #ask: (topic: TopicName) => Promise<Answer>
-  readonly #next = new Map<TopicName, Promise<Answer>>()
-  readonly #running = new Map<TopicName, Promise<unknown>>()
-
-  constructor(ask: (topic: TopicName) => Promise<Answer>) {
-    this.#ask = ask
-  }
-
-  ask(topic: TopicName): Promise<Answer> {
-    const waiting = this.#next.get(topic)
-    if (waiting) return waiting
-    const answer = this.#after(this.#running.get(topic), topic)
-    this.#next.set(topic, answer)
-    return answer
-  }
-
-  async #after(running: Promise<unknown> | undefined, topic: TopicName): Promise<Answer> {
-    await running?.catch(() => {
-      // Its own askers were told.
-    })
-    this.#next.delete(topic)
-    const asked = this.#ask(topic)
-    this.#running.set(topic, asked)
-    return asked
   }
 }
