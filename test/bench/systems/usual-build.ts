@@ -20,7 +20,7 @@ const SCHEMA = `
   );
   CREATE INDEX messages_room ON messages (room_id, id);`
 
-/** Connections to Postgres of each instance: more only queue elsewhere (10 and 40 were no faster). */
+/** Connections to Postgres of each instance: commits that are under way together share an fsync. */
 const POOL_MAX = 20
 
 /** Socket.IO 4 with the Redis adapter, two instances, an INSERT for each message into the same Postgres. */
