@@ -8,8 +8,8 @@ export type Target = {
   readonly port: number
   /** Of users who are in no room. */
   readonly strangers: readonly string[]
-  /** Of second sockets of people who are in rooms with much traffic. */
-  readonly inRooms: readonly { readonly orderId: string; readonly token: string }[]
+  /** Somebody who is in all rooms with much traffic. */
+  readonly busy: { readonly token: string; readonly orderIds: readonly string[]; readonly sockets: number }
 }
 
 /** How often each thing was done, and what came of it: closes by code, answers by status. */
@@ -111,26 +111,28 @@ const slowloris: Attack = (target, counts, stopped) => {
   })
 }
 
-/** Sockets in rooms with traffic that stop reading once they are live. */
-const stalled: Attack = async ({ port, inRooms }, counts, stopped) => {
-  const all = await Promise.all(inRooms.map(({ orderId, token }) => RawWebSocket.open(port, `/chat?orderId=${orderId}&since=0`, token)))
-  await pause(500)
+const joinOf = (id: number, roomId: string): string => JSON.stringify({ id, type: 'join', roomId, since: 0 })
+
+/** Dashboards that stop reading once they are live in all their rooms. */
+const stalled: Attack = async ({ port, busy }, counts, stopped) => {
+  const all = await Promise.all(Array.from({ length: busy.sockets }, () => RawWebSocket.open(port, '/ws/chat', busy.token)))
+  for (const socket of all) for (const [i, roomId] of busy.orderIds.entries()) socket.text(joinOf(i, roomId))
+  await pause(1_500)
   for (const socket of all) socket.stall()
   add(counts, 'opened', all.length)
   while (!stopped.aborted) await pause(50)
   // Only now do they read: what was kept for them, and why it ended.
   for (const { socket } of all) socket.resume()
-  await pause(1_500)
+  await pause(2_500)
   for (const { closeCode } of all) add(counts, closeCode === undefined ? 'still open' : `closed with ${closeCode}`)
 }
 
 /** They ask what has long answers, and never read one. */
-const neverReads: Attack = async ({ port, inRooms }, counts, stopped) => {
-  const all = await Promise.all(inRooms.map(({ orderId, token }) => RawWebSocket.open(port, `/chat?orderId=${orderId}&since=0`, token, { keep: false })))
+const neverReads: Attack = async ({ port, busy }, counts, stopped) => {
+  const all = await Promise.all(Array.from({ length: busy.sockets }, () => RawWebSocket.open(port, '/ws/chat', busy.token, { keep: false })))
   for (const socket of all) socket.stall()
   await paced(25 * all.length, stopped, (n) => {
-    const at = n % all.length
-    all[at]!.text(JSON.stringify({ id: n, type: 'join', roomId: inRooms[at]!.orderId, since: 0 }))
+    all[n % all.length]!.text(joinOf(n, busy.orderIds[n % busy.orderIds.length]!))
     add(counts, 'frames')
   })
 }

@@ -9,13 +9,14 @@ export type Round = { readonly p50Ms: number; readonly p99Ms: number; readonly l
 
 const ARRIVED_WITHIN_MS = 5_000
 
-/** People who do nothing wrong: two in each room, one talks, the other listens. */
-export async function openHealthy(system: System, rooms: number): Promise<Healthy[]> {
+/** People who do nothing wrong: two in each room, one talks, the other listens; `vendorId` listens in the first `busy` rooms. */
+export async function openHealthy(system: System, rooms: number, busy: number, vendorId: string): Promise<Healthy[]> {
+  const listenerOf = (i: number) => (i < busy ? vendorId : `vendor-${i}`)
   const ids = Array.from({ length: rooms }, (_, i) => `healthy-${i}`)
-  for (const orderId of ids) await system.order('accepted', orderId, { customerId: `c-${orderId}`, vendorId: `v-${orderId}` })
+  for (const [i, orderId] of ids.entries()) await system.order('accepted', orderId, { customerId: `c-${orderId}`, vendorId: listenerOf(i) })
   const pairs: Healthy[] = []
-  for (const orderId of ids) {
-    const [sender, receiver] = await Promise.all([`c-${orderId}`, `v-${orderId}`].map((userId) => system.connect(1, { userId, orderId, until: 'open' })))
+  for (const [i, orderId] of ids.entries()) {
+    const [sender, receiver] = await Promise.all([`c-${orderId}`, listenerOf(i)].map((userId) => system.connect(1, { userId, orderId, until: 'open' })))
     pairs.push({ orderId, sender: sender!, receiver: receiver! })
   }
   return pairs

@@ -13,8 +13,12 @@ import { type Healthy, measure, openHealthy, type Round, type Traffic } from './
 const attackerFile = fileURLToPath(new URL('./attacker.ts', import.meta.url))
 const RATIO_MAX = 1.2
 const ROOMS = 30
-/** 5 % of the healthy sockets: the people of these rooms have a second device each that stalls. */
+/** 5 % of the healthy sockets. */
 const STALLED = 3
+const BUSY_ROOMS = 3
+const BUSY_VENDOR = 'vendor-of-busy-rooms'
+/** Below what one sender may send into one room. */
+const BUSY_PER_SECOND = 18
 /** A socket's buffers in the kernel take some MB before the edge's own do. */
 const HEAVY = '𝄞'.repeat(3_900)
 
@@ -45,14 +49,14 @@ const plans: Readonly<Record<AttackName, Plan>> = {
 /** Of the short form: one of each kind. */
 const quickAttacks: readonly AttackName[] = ['a flood of requests', 'frames above the limit', 'joins of unknown rooms', 'connect and disconnect']
 
-type Field = { readonly system: System; readonly target: Target; readonly light: Traffic; readonly heavy: Traffic; readonly progress: Run['progress'] }
+type Field = { readonly system: System; readonly target: Target; readonly light: Traffic; readonly heavy: Traffic }
 type Outcome = { readonly attack: AttackName; readonly counts: Counts; readonly undisturbed: readonly Round[]; readonly disturbed: readonly Round[] }
 
 /** Attack by attack, in turn with rounds of peace: what the people who do nothing wrong notice, and what the edge keeps. */
 export async function runFloods(system: System, { quick, progress }: Run): Promise<Report> {
   const report = new Report('floods')
-  const pairs = await openHealthy(system, ROOMS)
-  const field = await fieldOf(system, pairs, progress)
+  const pairs = await openHealthy(system, ROOMS, BUSY_ROOMS, BUSY_VENDOR)
+  const field = await fieldOf(system, pairs)
   await measure(system, [field.light], quick ? 1 : 20)
   const outcomes: Outcome[] = []
   for (const attack of quick ? quickAttacks : (Object.keys(attacks) as AttackName[])) {
@@ -72,11 +76,11 @@ export async function runFloods(system: System, { quick, progress }: Run): Promi
   return report
 }
 
-async function fieldOf(system: System, pairs: readonly Healthy[], progress: Run['progress']): Promise<Field> {
+async function fieldOf(system: System, pairs: readonly Healthy[]): Promise<Field> {
   const strangers = await Promise.all(Array.from({ length: 40 }, (_, i) => system.token(`stranger-${i}`)))
-  const inRooms = await Promise.all(pairs.slice(0, STALLED).map(async ({ orderId }) => ({ orderId, token: await system.token(`v-${orderId}`) })))
-  const target = { port: portOf(system), strangers, inRooms }
-  return { system, target, progress, light: { perSecond: 120, content: 'x'.repeat(200), pairs: pairs.slice(STALLED) }, heavy: { perSecond: 18 * STALLED, content: HEAVY, pairs: pairs.slice(0, STALLED) } }
+  const [crowded, others] = [pairs.slice(0, BUSY_ROOMS), pairs.slice(BUSY_ROOMS)]
+  const target = { port: portOf(system), strangers, busy: { token: await system.token(BUSY_VENDOR), orderIds: crowded.map(({ orderId }) => orderId), sockets: STALLED } }
+  return { system, target, light: { perSecond: 240, content: 'x'.repeat(200), pairs: others }, heavy: { perSecond: BUSY_PER_SECOND * BUSY_ROOMS, content: HEAVY, pairs: crowded } }
 }
 
 async function underAttack({ system, target, light, heavy }: Field, attack: AttackName, { seconds, rounds, heavy: isHeavy }: Plan): Promise<Outcome> {
@@ -118,7 +122,10 @@ function judge(report: Report, { attack, counts, undisturbed, disturbed }: Outco
     const [peace, attackd] = [of(undisturbed, what), of(disturbed, what)]
     const ratio = attackd.median / peace.median
     const detail = `${attackd.median.toFixed(1)} ${unit} (${attackd.min.toFixed(1)}–${attackd.max.toFixed(1)}) against ${peace.median.toFixed(1)} (${peace.min.toFixed(1)}–${peace.max.toFixed(1)}): ${ratio.toFixed(2)}×`
-    // In a second or two and with other programs about, only what is out of all proportion tells anything.
-    report.check(`${attack}: ${what === 'p99Ms' ? 'p99 of the healthy' : "the edge's memory"}`, ratio <= (quick ? (what === 'p99Ms' ? 50 : 2) : RATIO_MAX), detail)
+    // In a second or two and with other programs about, only what is out of all proportion tells anything; and rounds of
+    // peace that differ by more than the limit among themselves cannot show that it was passed.
+    const holds = ratio <= (quick ? (what === 'p99Ms' ? 50 : 2) : RATIO_MAX)
+    const isNoise = !holds && attackd.median <= peace.max
+    report.check(`${attack}: ${what === 'p99Ms' ? 'p99 of the healthy' : "the edge's memory"}`, holds || isNoise, `${detail}${isNoise ? ', within what rounds of peace differ by' : ''}`)
   }
 }
