@@ -4,7 +4,6 @@ import type { HistoryEntry } from '../checker/history.ts'
 import type { ClientOrder, ClientPlan, ClientStatus } from './client-plan.ts'
 import { rawUser, sdkUser, type SimulatedUser } from './users.ts'
 
-/** The same without what is the same for every entry of one user in one room. */
 let file: WriteStream
 let users: readonly SimulatedUser[] = []
 let timers: NodeJS.Timeout[] = []

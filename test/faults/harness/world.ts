@@ -12,6 +12,7 @@ export const SESSION_TIMEOUT_MS = 6_000
 /** How long a service waits for an answer of Kafka. */
 export const REQUEST_TIMEOUT_MS = 4_000
 
+const PARTITIONS = 6
 const SERVICES = { 'sqs-bridge': 2, 'room-state': 2, 'message-persister': 2, edge: 2, api: 1 }
 
 /** The system under fault: two of everything, proxies between it and its servers, and a checker's own view of the log. */
@@ -24,7 +25,6 @@ export class World {
   readonly balancer: TcpProxy
   readonly log: TopicLog
   readonly dir: string
-  readonly partitions = 6
 
   private constructor(stack: Stack, system: System, network: Network, balancer: TcpProxy, dir: string) {
     this.stack = stack
@@ -49,7 +49,7 @@ export class World {
     try {
       const system = await System.start(stack, 'faults', {
         count: SERVICES,
-        partitions: 6,
+        partitions: PARTITIONS,
         queue: { visibilityTimeoutSeconds: 5 },
         env: { KAFKA_SESSION_TIMEOUT_MS: String(SESSION_TIMEOUT_MS), KAFKA_REQUEST_TIMEOUT_MS: String(REQUEST_TIMEOUT_MS) },
         endpointsOf: (id, endpoints) => network.connect(id, endpoints),

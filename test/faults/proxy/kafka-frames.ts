@@ -20,7 +20,6 @@ export function kafkaFrames(onFrame: (frame: Buffer) => Buffer = (frame) => fram
 }
 
 export const PRODUCE = 0
-export const HEARTBEAT = 12
 
 /** What a request asks for: the number of its API. */
 export function apiKeyOf(request: Buffer): number {
