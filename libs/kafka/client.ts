@@ -44,7 +44,7 @@ export function kafkaConfigFromEnv(env: Env): KafkaConfig {
     sessionTimeoutMs,
     heartbeatMs: envInt(env, 'KAFKA_HEARTBEAT_MS', Math.floor(sessionTimeoutMs / 10), { min: 100 }),
     fetchWaitMs: envInt(env, 'KAFKA_FETCH_WAIT_MS', 200, { min: 1 }),
-    collectMs: envInt(env, 'KAFKA_COLLECT_MS', 3, { min: 0, max: 1_000 }),
+    collectMs: envInt(env, 'KAFKA_COLLECT_MS', 5, { min: 0, max: 1_000 }),
   }
 }
 
