@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import type { Bench, BenchOptions, Scenario, Section, SystemName } from './bench.ts'
@@ -33,6 +33,7 @@ type CliOptions = {
   env: Record<string, string>
   profile?: string
   writeDocs?: boolean
+  beside?: string[]
   quick?: boolean
 }
 
@@ -70,6 +71,7 @@ const program = new Command('npm run bench --')
   .option('--systems <names>', systemNames.join(', '), systemsNamed, [...systemNames])
   .option('--env <NAME=value>', 'for our services; may be repeated', (raw: string, all: Record<string, string>) => ({ ...all, [raw.split('=')[0]!]: raw.slice(raw.indexOf('=') + 1) }), {})
   .option('--profile <folder>', 'CPU profiles of our services, for Chrome DevTools')
+  .option('--beside <files...>', 'JSON of earlier runs: the scenarios that this run leaves out go into the tables too')
   .option('--write-docs', 'put the tables into docs/benchmarks.md')
   .option('--quick', 'one short round: to see that it works')
 
@@ -108,11 +110,25 @@ async function main(cli: CliOptions): Promise<void> {
   } finally {
     await world.discard()
   }
-  const markdown = markdownOf(sections)
+  const markdown = markdownOf(inOrder({ ...earlierSections(cli.beside ?? []), ...sections }))
   console.log(`\n${markdown}\n\n${save(sections, options)}`)
   if (interrupted.signal.aborted) process.exitCode = 130
   else if (cli.writeDocs) console.log(writeDocs(markdown, facts, file))
 }
+
+type Sections = Readonly<Record<string, Section>>
+
+/** A later file's section takes an earlier one's place. Each says when it was measured. */
+function earlierSections(files: readonly string[]): Sections {
+  return Object.assign({}, ...files.map((name) => {
+    const { facts: then, sections } = JSON.parse(readFileSync(name, 'utf8')) as { facts: typeof facts; sections: Sections }
+    const at = `${then.date.slice(0, 16).replace('T', ' ')} UTC`
+    const dated = ({ tables, ...rest }: Section): Section => ({ ...rest, tables: tables.map((table) => ({ ...table, title: `${table.title} (run of ${at})` })) })
+    return Object.fromEntries(Object.entries(sections).map(([scenario, section]) => [scenario, dated(section)]))
+  }))
+}
+
+const inOrder = (sections: Sections): Sections => Object.fromEntries(scenarios.flatMap(({ name }) => (sections[name] ? [[name, sections[name]]] : [])))
 
 /** The others go on; the table says it. */
 function failedSection(name: string, { message, stack }: Error): Section {
