@@ -38,12 +38,16 @@ async function main({ only, quick, seed }: Options): Promise<void> {
   const reports: Report[] = []
   const broken: string[] = []
   const startedAt = new Date()
+  mkdirSync(resultDir, { recursive: true })
   try {
     for (const [name, part] of Object.entries(parts)) {
       if (only && !only.includes(name)) continue
       progress.say(`\n${name}`)
       try {
-        reports.push(...(await part({ quick, seed, progress }, () => stack.get())))
+        const found = await part({ quick, seed, progress }, () => stack.get())
+        // Each its own, so that one part run again leaves the figures of the others.
+        writeFileSync(path.join(resultDir, `${name}.json`), `${JSON.stringify({ startedAt, quick, seed, reports: found }, null, 1)}\n`)
+        reports.push(...found)
       } catch (err) {
         console.error(err)
         broken.push(name)
@@ -52,12 +56,9 @@ async function main({ only, quick, seed }: Options): Promise<void> {
   } finally {
     await stack.close()
   }
-  mkdirSync(resultDir, { recursive: true })
-  const file = path.join(resultDir, 'result.json')
-  writeFileSync(file, `${JSON.stringify({ startedAt, quick, seed, broken, reports }, null, 1)}\n`)
   const failed = reports.flatMap((report) => report.failed)
   const count = reports.reduce((sum, { checks }) => sum + checks.length, 0)
-  console.log(`\n${tableOf(reports)}\n\n${count - failed.length} of ${count} hold${broken.length > 0 ? `; could not be run to their end: ${broken.join(', ')}` : ''}; seed ${seed}; ${path.relative(process.cwd(), file)}`)
+  console.log(`\n${tableOf(reports)}\n\n${count - failed.length} of ${count} hold${broken.length > 0 ? `; could not be run to their end: ${broken.join(', ')}` : ''}; seed ${seed}; figures in ${path.relative(process.cwd(), resultDir)}/`)
   process.exitCode = failed.length + broken.length > 0 ? 1 : 0
 }
 

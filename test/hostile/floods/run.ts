@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { System } from '../../support/system.ts'
+import { sampleMachine, takenByOthers } from '../../bench/procfs.ts'
 import { spreadOf } from '../../bench/stats.ts'
 import { troublesOf } from '../fuzz/socket.ts'
 import { portOf } from '../jwt/matrix.ts'
@@ -59,6 +60,7 @@ export async function runFloods(system: System, { quick, progress }: Run): Promi
   const field = await fieldOf(system, pairs)
   await measure(system, [field.light], quick ? 1 : 20)
   const outcomes: Outcome[] = []
+  const before = sampleMachine()
   for (const attack of quick ? quickAttacks : (Object.keys(attacks) as AttackName[])) {
     const plan = quick ? { ...plans[attack], rounds: 1, seconds: 1 } : plans[attack]
     const outcome = await progress.step(attack, () => underAttack(field, attack, plan))
@@ -73,6 +75,8 @@ export async function runFloods(system: System, { quick, progress }: Run): Promi
   report.none('the processes live and have logged no error', troublesOf(system), [...system.processes.keys()].join(', '))
   report.none('no healthy socket was closed', pairs.flatMap(({ orderId, sender, receiver }) => (sender.closed || receiver.closed ? [orderId] : [])), `${pairs.length * 2} sockets`)
   report.figures['attacks'] = outcomes
+  report.figures['machineTakenByOthers'] = takenByOthers(before, sampleMachine())
+  progress.say(`  other programs had ${Math.round(Number(report.figures['machineTakenByOthers']) * 100)} % of the machine meanwhile`)
   return report
 }
 
