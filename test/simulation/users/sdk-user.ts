@@ -156,7 +156,7 @@ export class SdkUser {
     const clock = {
       nowMs: () => process.clock.nowMs(),
       monotonicMs: () => process.clock.nowMs() - user.#startMs,
-      setTimeout: (run: () => void, delayMs: number) => process.hear(delayMs, 'timer', run),
+      setTimeout: (run: () => void, delayMs: number) => process.timer(delayMs, run),
       clearTimeout: (callOff: unknown) => (callOff as () => void)(),
     }
     return {

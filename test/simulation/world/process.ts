@@ -80,6 +80,11 @@ export class Process {
     return this.world.hear(this, delayMs, label, run)
   }
 
+  /** Whole ms, and at least one, as in Node: time that has a finer grain than the clock could stand still. */
+  timer(ms: number, run: () => void): () => void {
+    return this.hear(Math.max(1, Math.trunc(ms)), 'timer', run)
+  }
+
   every(ms: number, label: string, work: () => void): void {
     this.hear(ms, label, () => {
       work()
@@ -113,7 +118,7 @@ export class Process {
         callOff()
         reject(signal!.reason)
       }
-      const callOff = this.hear(ms, 'timer', () => {
+      const callOff = this.timer(ms, () => {
         signal?.removeEventListener('abort', onAbort)
         resolve()
       })

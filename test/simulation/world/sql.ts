@@ -125,7 +125,7 @@ function selectPositionAndRoom(topic: string, partition: number, roomId: string)
 function selectEvents(roomId: string, from: number, to: number, limit: number): Statement {
   return reading(`select events of ${roomId} ${from} … ${to}`, ({ events, contents }) => {
     const rows: unknown[] = []
-    for (let seq = from; seq <= to && rows.length < limit; seq++) {
+    for (let seq = from; seq <= Math.min(to, events.rows.size) && rows.length < limit; seq++) {
       const row = events.rows.get(`${roomId} ${seq}`)
       if (row) rows.push({ body: JSON.parse(row.body), content: contents.rows.get(`${roomId} ${seq}`)?.content ?? null })
     }
