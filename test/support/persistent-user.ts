@@ -28,6 +28,8 @@ type Waiting = { readonly clientMessageId: string; readonly text: string; readon
 
 /** How long an answer may take before the message is sent again under its id. */
 const RESEND_AFTER_MS = 3_000
+/** Begins the request id of a message that is sent again although it was acked. */
+const AGAIN = 'again-'
 
 /**
  * A stubborn client in one room, written for tests alone: reconnects with `since` to the next edge, sends each message
@@ -41,6 +43,9 @@ export class PersistentUser {
   /** Times at which something new was seen, ms since 1970. */
   readonly seenAtMs: number[] = []
   readonly #outbox: Waiting[] = []
+  /** Sent again although they were acked, and not answered yet. */
+  readonly #repeating = new Set<string>()
+  readonly #repeatTimers: NodeJS.Timeout[] = []
   #socket: ChatSocket | undefined
   #stopped = false
   #running: Promise<void> | undefined
@@ -55,7 +60,12 @@ export class PersistentUser {
   }
 
   get unacked(): number {
-    return this.#outbox.length
+    return this.#outbox.length + this.#repeating.size
+  }
+
+  /** Nothing more is sent that was acked before. */
+  repeatNoMore(): void {
+    for (const timer of this.#repeatTimers.splice(0)) clearTimeout(timer)
   }
 
   start(firstEdge = 0): void {
@@ -73,6 +83,7 @@ export class PersistentUser {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.repeatNoMore()
     this.#socket?.terminate()
     await this.#running
   }
@@ -87,6 +98,8 @@ export class PersistentUser {
         // The edge is down or not ready: the next one.
       }
       for (const waiting of this.#outbox) waiting.sentAtMs = 0
+      // Their answers went with the socket.
+      this.#repeating.clear()
       await pause(50 + Math.random() * 100)
     }
   }
@@ -124,21 +137,27 @@ export class PersistentUser {
     if (before && (before['seq'] !== frame['seq'] || before['messageId'] !== frame['messageId'])) this.anomalies.push(`two acks of ${id}: ${before['seq']} and ${frame['seq']}`)
     this.acks.set(id, frame)
     this.options.observer?.acked?.(frame)
+    this.#repeating.delete(id)
     const at = this.#outbox.findIndex((waiting) => waiting.clientMessageId === id)
     if (at < 0) return
     const [waiting] = this.#outbox.splice(at, 1)
     waiting!.acked.resolve(frame)
-    if (Math.random() < (this.options.repeats ?? 0)) setTimeout(() => this.#repeat(waiting!), 500 + Math.random() * 2_000)
+    if (Math.random() >= (this.options.repeats ?? 0)) return
+    // Some soon, some when the room has been restored from snapshots meanwhile.
+    const timer = setTimeout(() => this.#repeat(waiting!), 500 + Math.random() ** 2 * 15_000)
+    this.#repeatTimers.push(timer)
   }
 
   /** As a client does that has not heard its ack. */
   #repeat({ clientMessageId, text }: Waiting): void {
     if (this.#stopped || !this.#socket || this.#socket.closed) return
     this.options.observer?.repeating?.(clientMessageId)
-    this.#socket.sendRaw(JSON.stringify({ id: `again-${clientMessageId}`, type: 'sendMessage', clientMessageId, message: text }))
+    this.#repeating.add(clientMessageId)
+    this.#socket.sendRaw(JSON.stringify({ id: `${AGAIN}${clientMessageId}`, type: 'sendMessage', clientMessageId, message: text }))
   }
 
   #takeError(frame: Frame): void {
+    if (typeof frame['id'] === 'string') this.#repeating.delete(frame['id'].slice(AGAIN.length))
     const at = this.#outbox.findIndex((waiting) => waiting.clientMessageId === frame['id'])
     if (at < 0) return
     if (frame['retriable'] === true) this.#outbox[at]!.sentAtMs = Date.now() - RESEND_AFTER_MS + ((frame['retryAfterMs'] as number | undefined) ?? 300)

@@ -40,6 +40,7 @@ function status(): ClientStatus {
 
 function quiet(): void {
   for (const timer of timers) clearInterval(timer)
+  for (const user of users) user.quiet()
 }
 
 async function stop(): Promise<void> {

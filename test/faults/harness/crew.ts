@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { System } from '../../support/system.ts'
 
-export type UnaskedExit = { readonly id: string; readonly at: number; readonly log: string }
+export type UnaskedExit = { readonly id: string; readonly at: number; readonly log: string; readonly code: string | undefined }
 
 const WATCH_MS = 200
 
@@ -80,11 +80,18 @@ export class Crew {
       await pause(WATCH_MS, undefined, { signal }).catch(() => {})
       for (const [id, process] of this.#system.processes) {
         if (process.isRunning || this.#busy.has(id) || signal.aborted) continue
-        this.unasked.push({ id, at: Date.now(), log: process.logTail(6) })
+        this.unasked.push({ id, at: Date.now(), log: process.logTail(6), code: fatalCodeIn(process.logTail(60)) })
         this.hold(id, () => process.start()).catch(() => {
           // It has ended again: the next look finds it.
         })
       }
     }
   }
+}
+
+/** The error code that the process said it ends with. */
+function fatalCodeIn(log: string): string | undefined {
+  const life = log.slice(log.lastIndexOf('"msg":"started"') + 1)
+  const fatal = life.split('\n').findLast((line) => line.includes('"level":"fatal"'))
+  return fatal === undefined ? undefined : /"code":"(\w+)"/.exec(fatal)?.[1]
 }

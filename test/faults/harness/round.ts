@@ -49,6 +49,9 @@ export type RoundOptions = {
   readonly fault: (context: FaultContext) => Promise<void>
 }
 
+/** Fatal errors that say that a guard behind the first one had to hold. */
+const CORRUPTION = new Set(['log_corrupt', 'duplicate_row', 'input_position_lost'])
+
 const ROOMS = 12
 /** Each vendor talks in so many rooms over one socket. */
 const ROOMS_PER_VENDOR = 3
@@ -94,13 +97,15 @@ export async function playRound(world: World, { name, random, say, times, fault 
   await clients.stop()
   const history = await readHistory(clients.historyFiles)
   violations.push(...(await compare(world, history, clients.views, orders)))
+  const unasked = world.crew.unasked.slice(unaskedBefore)
+  violations.push(...unasked.flatMap(({ id, code }) => (code !== undefined && CORRUPTION.has(code) ? [`${id} ended with ${code}`] : [])))
   const now = world.log.counts
   return {
     violations,
     seconds: Math.round((Date.now() - startedMs) / 1_000),
     ...countsOf(history),
     log: { records: now.records - before.records, markers: now.markers - before.markers, voids: now.voids - before.voids },
-    unasked: world.crew.unasked.slice(unaskedBefore).map(({ id, log }) => `${id} ended by itself:\n${log}`),
+    unasked: unasked.map(({ id, code, log }) => `${id} ended by itself${code === undefined ? '' : ` with ${code}`}:\n${log}`),
     pauses: pausesOf(history, windows),
     figures,
   }

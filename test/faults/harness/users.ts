@@ -13,6 +13,8 @@ export type SimulatedUser = {
   /** Whether it has seen that the room is there. */
   isIn(room: string): boolean
   send(room: string, text: string): void
+  /** From now on it only finishes what it has begun. */
+  quiet(): void
   stop(): Promise<void>
 }
 
@@ -55,6 +57,7 @@ export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, r
     lastSeq: () => user.lastSeq,
     isIn: () => user.lastSeq > 0,
     send: (_, text) => void user.send(text),
+    quiet: () => user.repeatNoMore(),
     stop: async () => {
       await user.stop()
       for (const text of user.anomalies) note({ what: 'anomaly', text })
@@ -99,6 +102,7 @@ export function sdkUser(edgeUrl: string, { userId, token, rooms, everyMs }: User
         .catch((err: { code: string }) => note(room, { what: 'failed', id, code: err.code }))
         .finally(() => unacked--)
     },
+    quiet: () => {},
     stop: async () => client.close(),
   }
 }
