@@ -104,6 +104,10 @@ export class PositionedConsumer {
       const topic = this.#kafka.unnamed(payload.topic) as TopicName
       this.#skip(topic, payload.partition, payload.firstOffset as string | null, BigInt(payload.lastOffset))
     })
+    // After a crash kafkajs stops and starts again: until it has joined there is nothing that could be paused or sought.
+    this.#consumer.on(events.STOP, () => {
+      this.#running = false
+    })
     this.#consumer.on(events.CRASH, ({ payload }) => {
       if (!payload.restart && !this.#closed) this.#options.onFailed(payload.error)
     })
@@ -130,7 +134,7 @@ export class PositionedConsumer {
   }
 
   closePartition(topic: TopicName, partition: number): void {
-    if (this.#open.delete(key(topic, partition)) && this.#isAssigned(topic, partition)) {
+    if (this.#open.delete(key(topic, partition)) && this.#running && this.#isAssigned(topic, partition)) {
       this.#consumer.pause([{ topic: this.#kafka.named(topic), partitions: [partition] }])
     }
   }
