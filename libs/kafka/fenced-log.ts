@@ -179,18 +179,18 @@ async function readUntil(reader: PositionedConsumer, { topic, partition, from, u
   const stalled = setTimeout(() => reject(new ChatError('unavailable', `reading ${topic}[${partition}] from ${from} to ${upTo} has stalled`)), READ_STALL_MS)
   let handled = Promise.resolve()
   let waiting = 0
-  reader.open(topic, partition, from, (records) => {
-    stalled.refresh()
-    if (++waiting >= READ_BATCHES_MAX) reader.hold(topic, partition, 'handling', true)
-    handled = handled
-      .then(() => onRecords(records.filter((r) => r.offset <= upTo)))
-      .then(() => {
-        if (--waiting === 0) reader.hold(topic, partition, 'handling', false)
-        if (records.at(-1)!.offset >= upTo) resolve()
-      })
-      .catch(reject)
-  })
   try {
+    reader.open(topic, partition, from, (records) => {
+      stalled.refresh()
+      if (++waiting >= READ_BATCHES_MAX) reader.hold(topic, partition, 'handling', true)
+      handled = handled
+        .then(() => onRecords(records.filter((r) => r.offset <= upTo)))
+        .then(() => {
+          if (--waiting === 0) reader.hold(topic, partition, 'handling', false)
+          if (records.at(-1)!.offset >= upTo) resolve()
+        })
+        .catch(reject)
+    })
     await promise
   } finally {
     clearTimeout(stalled)
