@@ -67,7 +67,25 @@ const FAULTS: Readonly<Record<FaultName, number>> = {
 }
 const DAY_MS = 86_400_000
 
+/** A fifth of the runs are about nothing but the rivalry of owners, in one partition. */
 export function planOf(random: Random): Plan {
+  const plan = anyPlan(random)
+  if (!random.chance(0.2)) return plan
+  return {
+    ...plan,
+    partitions: 1,
+    counts: { roomStates: random.int(2, 3), persisters: 1, edges: 0, bridges: 0 },
+    sdkUsers: false,
+    rawUsers: false,
+    activeMs: random.between(20_000, 40_000),
+    skips: [],
+    kafka: { ...plan.kafka, slowTakeovers: 0.1, takerPauses: 0.4 },
+    faults: { ...plan.faults, crashRoomState: 3, pauseRoomState: 3, stallFetches: 1, compact: 1 },
+    task: { ...plan.task, snapshotEveryMs: random.int(50, 400) },
+  }
+}
+
+function anyPlan(random: Random): Plan {
   const sometimes = (probability: number, value: number) => (random.chance(probability) ? value : 0)
   // The log alone needs no edges: such runs are short, and try the rivalry of its owners often.
   const withEdges = random.chance(0.65)
@@ -83,7 +101,7 @@ export function planOf(random: Random): Plan {
     actionEveryMs: random.between(120, 500),
     faultEveryMs: random.between(500, 3_000),
     skips: random.chance(0.12) ? [random.pick([6.9, 8, 8, 31]) * DAY_MS] : [],
-    kafka: { appendFails: sometimes(0.6, random.between(0.02, 0.2)), commitFails, fetchStalls: sometimes(0.5, 0.05), askFails: sometimes(0.3, 0.05), slowTakeovers: sometimes(0.35, 0.2) },
+    kafka: { appendFails: sometimes(0.6, random.between(0.02, 0.2)), commitFails, fetchStalls: sometimes(0.5, 0.05), askFails: sometimes(0.3, 0.05), slowTakeovers: sometimes(0.35, 0.2), takerPauses: sometimes(0.4, 0.2) },
     postgresCommitFails: sometimes(0.5, 0.15),
     faults,
     task: { snapshotEveryMs: random.int(100, 2_500), remarkEveryMs: random.pick([1_500, 10_000, 3_600_000]), batchInputsMax: random.pick([1, 3, 500]), queueHighMark: 12, queueLowMark: 4 },

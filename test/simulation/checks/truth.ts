@@ -1,5 +1,6 @@
 import { evolve } from '#libs/domain/evolve.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { STUB_KEPT_MS } from '#libs/domain/limits.ts'
 import { isRoomEvent, type Entry, type OriginalAck, type RoomEvent, type RoomState } from '#libs/domain/room.ts'
 import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
 import type { InRecord } from '#libs/streams/record.ts'
@@ -21,6 +22,8 @@ export type TrueRoom = {
   /** The last seq behind which somebody was in the room. */
   readonly lastMember: Map<UserId, number>
   readonly acks: Map<string, OriginalAck>
+  /** Was never opened, and silent for so long that its owner may have forgotten what he held. */
+  mayBeForgotten: boolean
 }
 
 type TruePartition = { epoch: number; readonly epochs: number[]; readonly nextInput: Map<string, number>; readonly positions: ReadonlyMap<string, number>[]; valid: number }
@@ -93,10 +96,12 @@ export class Truth {
   #applyEntry(partition: number, offset: number, roomId: RoomId, entry: Entry): void {
     const before = this.state(roomId)
     if (isRoomEvent(entry)) this.#checkEvent(partition, offset, roomId, entry, before)
+    if (entry.type === 'refused') this.#checkRefusal(partition, offset, roomId, entry.code, before)
     if (entry.type === 'repeated') this.#checkRepeat(roomId, offset, entry)
     const state = evolve(before, roomId, entry)
     if (!state) return
     const room = this.#roomOf(partition, roomId)
+    if (before?.status === 'pending' && this.#world.nowMs - before.lastEventMs > STUB_KEPT_MS) room.mayBeForgotten = true
     room.states.push({ offset, state })
     if (!isRoomEvent(entry)) return
     room.events.push(entry)
@@ -122,6 +127,13 @@ export class Truth {
     acks.set(key, { messageId, seq, messageIndex, timestampMs })
   }
 
+  /** So far as it can be judged without knowing who has asked. */
+  #checkRefusal(partition: number, offset: number, roomId: RoomId, code: string, before: RoomState | undefined): void {
+    const isGone = before?.status === 'closed' && this.#world.nowMs - before.lastEventMs > STUB_KEPT_MS
+    const isLie = (code === 'room_not_found' && before !== undefined && before.status !== 'pending' && !isGone) || (code === 'room_read_only' && before?.status !== 'closed')
+    if (isLie) this.#world.fail('true-refusals', `room ${roomId} (${partition} @${offset}) is ${before?.status}, and somebody is refused with ${code}`)
+  }
+
   #checkRepeat(roomId: RoomId, offset: number, { clientMessageId, ack }: Entry & { readonly type: 'repeated' }): void {
     const event = this.rooms.get(roomId)?.events[ack.seq - 1]
     const isOriginal = event?.type === 'messageSent' && event.clientMessageId === clientMessageId && event.messageId === ack.messageId && event.messageIndex === ack.messageIndex && event.timestampMs === ack.timestampMs
@@ -131,7 +143,7 @@ export class Truth {
   #roomOf(partition: number, roomId: RoomId): TrueRoom {
     const known = this.rooms.get(roomId)
     if (known) return known
-    const room: TrueRoom = { partition, events: [], offsets: [], states: [], members: [new Set()], lastMember: new Map(), acks: new Map() }
+    const room: TrueRoom = { partition, events: [], offsets: [], states: [], members: [new Set()], lastMember: new Map(), acks: new Map(), mayBeForgotten: false }
     this.rooms.set(roomId, room)
     return room
   }

@@ -24,6 +24,10 @@ export class CompactedLog {
     this.name = name
   }
 
+  get hasCheckpoint(): boolean {
+    return this.records.some(({ key }) => key === '~checkpoint')
+  }
+
   onCommitted(listener: () => void): void {
     this.#onCommitted.push(listener)
   }
@@ -54,17 +58,27 @@ export class CompactedLog {
     this.#end += BigInt(records) + 1n
   }
 
-  /** Removes what a later record of its key has superseded, and old tombstones. */
+  /**
+   * The cleaner has come up to some offset: below it, what a later record of its key below it has superseded is gone, and
+   * old tombstones. It may stop in the middle of a transaction, whose batches may lie in two segments.
+   */
   compact(): void {
-    const last = new Map(this.records.map((record) => [record.key, record.offset]))
-    const oldMs = this.#world.nowMs - TOMBSTONE_KEPT_MS
-    this.records = this.records.filter(({ key, offset, value, timestampMs }) => last.get(key) === offset && (value !== null || timestampMs > oldMs))
+    const { random, nowMs } = this.#world
+    // A transaction's last record is its checkpoint.
+    const lasts = this.records.filter(({ key }) => key === '~checkpoint').slice(-4)
+    const end = lasts.length === 0 || random.chance(0.3) ? this.#end : random.pick(lasts).offset
+    const below = this.records.filter((record) => record.offset < end)
+    const last = new Map(below.map((record) => [record.key, record.offset]))
+    const oldMs = nowMs - TOMBSTONE_KEPT_MS
+    this.records = this.records.filter(({ key, offset, value, timestampMs }) => offset >= end || (last.get(key) === offset && (value !== null || timestampMs > oldMs)))
   }
 
   /** The next records, and where to go on. */
-  #fetch(from: bigint, count: number): { records: InRecord[]; next: bigint } {
+  #fetch(from: bigint, upTo: bigint, count: number): { records: InRecord[]; next: bigint } {
     const { random, calm } = this.#world
-    if (!calm && random.chance(0.3)) this.compact()
+    // Worst for a reader who has been overtaken.
+    const isOvertaken = this.records.some(({ key, offset }) => key === '~checkpoint' && offset > upTo)
+    if (!calm && random.chance(isOvertaken ? 0.9 : 0.3)) this.compact()
     const rest = this.records.filter((record) => record.offset >= from)
     const records = rest.slice(0, count)
     return { records, next: records.length < rest.length ? records.at(-1)!.offset + 1n : this.#end }
@@ -72,17 +86,22 @@ export class CompactedLog {
 
   for(process: Process, kafka: Kafka): SnapshotLog {
     return {
-      openWriter: () => process.call(`InitProducerId of ${this.name}`, () => this.#writer(process, kafka, this.fence()), { fate: kafka.commitFate(), latencyMs: kafka.takeoverMs(process) }),
+      openWriter: () => process.call(`InitProducerId of ${this.name}`, () => (this.#begun(process, kafka), this.#writer(process, kafka, this.fence())), { fate: kafka.commitFate(), latencyMs: kafka.takeoverMs(process) }),
       read: async (upTo, onRecords, signal) => {
         for (let from = 0n; from <= upTo; ) {
           const latencyMs = kafka.takeoverMs(process)
-          const { records, next } = await abortable(process.call(`fetch ${this.name} @${from}`, () => this.#fetch(from, kafka.fetchRecords()), { latencyMs }), signal)
+          const { records, next } = await abortable(process.call(`fetch ${this.name} @${from}`, () => this.#fetch(from, upTo, kafka.fetchRecords()), { latencyMs }), signal)
           if (next <= from) throw new ChatError('unavailable', 'the read has stalled')
           await onRecords(records.filter((record) => record.offset <= upTo))
           from = next
         }
       },
     }
+  }
+
+  /** Only where there is something to lose. */
+  #begun(process: Process, kafka: Kafka): void {
+    if (this.hasCheckpoint) kafka.begun(process)
   }
 
   #writer(process: Process, kafka: Kafka, generation: number): SnapshotWriter {

@@ -4,6 +4,7 @@ import type { InRecord, OutRecord } from '#libs/streams/record.ts'
 import { inputTopics, topics } from '#libs/streams/topics.ts'
 import { CompactedLog } from './compacted-log.ts'
 import { abortable } from './abortable.ts'
+import { SESSION_TIMEOUT_MS } from './group.ts'
 import type { Fate, Process } from './process.ts'
 import type { World } from './world.ts'
 
@@ -15,6 +16,8 @@ export type KafkaFaults = {
   readonly askFails: number
   /** Steps of a takeover that take seconds, so that takeovers overlap. */
   readonly slowTakeovers: number
+  /** Takeovers in whose midst the process is paused for longer than its session. */
+  readonly takerPauses: number
 }
 
 /** One partition of a topic that keeps everything until retention takes it. An offset is an index. */
@@ -131,6 +134,15 @@ export class Kafka {
     return this.fetchMs(process) + (!calm && random.chance(this.faults.slowTakeovers) ? random.next() * 6_000 : 0)
   }
 
+  /** Who has just begun a takeover may be a zombie before it has ended. */
+  begun(process: Process): void {
+    const { random, calm } = this.world
+    if (calm || !random.chance(this.faults.takerPauses)) return
+    this.world.act(random.next() * 15, `${process.name} freezes in mid-takeover`, () => {
+      if (process.alive && !process.isPaused) process.pause(SESSION_TIMEOUT_MS + random.between(100, 4_000))
+    })
+  }
+
   fetchRecords(): number {
     const { random } = this.world
     return random.chance(0.3) ? random.int(1, 3) : 50
@@ -154,7 +166,7 @@ export class Kafka {
   fencedLog(process: Process, partition: number): FencedLog {
     const log = this.log(topics.roomEvents.name, partition)
     return {
-      openAppender: () => process.call(`connect for ${log.name}`, () => this.#appender(process, log), { fate: this.askFate() }),
+      openAppender: () => process.call(`connect for ${log.name}`, () => this.#connected(process, log, partition), { fate: this.askFate() }),
       read: async (from, upTo, onRecords, signal) => {
         const { low } = await this.range(process, topics.roomEvents.name, partition)
         if (from < low) throw new ChatError('input_position_lost', `${log.name} begins at ${low}, the restore needs ${from}`)
@@ -168,6 +180,11 @@ export class Kafka {
         }
       },
     }
+  }
+
+  #connected(process: Process, log: Log, partition: number): LogAppender {
+    if (this.snapshots(partition).hasCheckpoint) this.begun(process)
+    return this.#appender(process, log)
   }
 
   #appender(process: Process, log: Log): LogAppender {
