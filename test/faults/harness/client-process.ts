@@ -28,8 +28,7 @@ function talk(user: SimulatedUser, room: string): NodeJS.Timeout {
     skip -= stepMs
     if (skip > 0 || !user.isIn(room)) return
     skip += user.everyMs * (0.5 + Math.random())
-    sent++
-    user.send(room, `${user.userId} says ${n++}`)
+    if (user.send(room, `${user.userId} says ${n++}`)) sent++
   }, stepMs)
 }
 

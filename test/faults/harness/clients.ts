@@ -9,11 +9,16 @@ const program = fileURLToPath(new URL('client-process.ts', import.meta.url))
 export class Clients {
   readonly #children: readonly ChildProcess[]
   readonly #plans: readonly ClientPlan[]
+  /** Who waits for an answer of one that has ended is told. */
+  readonly #ends = new Map<ChildProcess, AbortSignal>()
 
   private constructor(plans: readonly ClientPlan[]) {
     this.#plans = plans
     this.#children = plans.map((plan) => {
       const child = fork(program, { execArgv: ['--disable-warning=ExperimentalWarning'] })
+      const end = new AbortController()
+      child.once('exit', (code, signal) => end.abort(new Error(`a client process has ended with ${code ?? signal}`)))
+      this.#ends.set(child, end.signal)
       order(child, { do: 'start', plan })
       return child
     })
@@ -35,7 +40,7 @@ export class Clients {
   async status(): Promise<ClientStatus> {
     const all = await Promise.all(
       this.#children.map(async (child) => {
-        const answer = once(child, 'message')
+        const answer = once(child, 'message', { signal: this.#ends.get(child)! })
         order(child, { do: 'status' })
         return (await answer)[0] as ClientStatus
       }),
@@ -53,7 +58,7 @@ export class Clients {
   async stop(): Promise<void> {
     await Promise.all(
       this.#children.map(async (child) => {
-        if (child.exitCode !== null || child.signalCode !== null) return
+        if (hasEnded(child)) return
         const ended = once(child, 'exit')
         order(child, { do: 'stop' })
         const killer = setTimeout(() => child.kill('SIGKILL'), 10_000)
@@ -63,6 +68,8 @@ export class Clients {
     )
   }
 }
+
+const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
 
 function order(child: ChildProcess, what: ClientOrder): void {
   if (child.connected) child.send(what)

@@ -1,4 +1,4 @@
-import { createChatClient, type RoomEventFrame } from '#libs/client/index.ts'
+import { type ChatClientError, createChatClient, type Room, type RoomEventFrame, type SentMessage } from '#libs/client/index.ts'
 import type { Frame } from '../../support/chat-socket.ts'
 import { PersistentUser } from '../../support/persistent-user.ts'
 import type { HistoryEntry } from '../checker/history.ts'
@@ -12,7 +12,8 @@ export type SimulatedUser = {
   lastSeq(room: string): number
   /** Whether it has seen that the room is there. */
   isIn(room: string): boolean
-  send(room: string, text: string): void
+  /** False: it has too many messages waiting, and takes no more for now. */
+  send(room: string, text: string): boolean
   /** From now on it only finishes what it has begun. */
   quiet(): void
   stop(): Promise<void>
@@ -56,7 +57,10 @@ export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, r
     },
     lastSeq: () => user.lastSeq,
     isIn: () => user.lastSeq > 0,
-    send: (_, text) => void user.send(text),
+    send: (_, text) => {
+      void user.send(text)
+      return true
+    },
     quiet: () => user.repeatNoMore(),
     stop: async () => {
       await user.stop()
@@ -94,16 +98,28 @@ export function sdkUser(edgeUrl: string, { userId, token, rooms, everyMs }: User
     lastSeq: (room) => joined.get(room)!.lastSeq,
     isIn: (room) => joined.get(room)!.lastSeq > 0,
     send: (room, text) => {
+      const message = sendOrNothing(joined.get(room)!, text)
+      if (!message) return false
       unacked++
-      const { clientMessageId: id, done } = joined.get(room)!.send(text)
+      const { clientMessageId: id, done } = message
       note(room, { what: 'send', id, text })
       done
         .then((ack) => note(room, ackEntry(ack)))
         .catch((err: { code: string }) => note(room, { what: 'failed', id, code: err.code }))
         .finally(() => unacked--)
+      return true
     },
     quiet: () => {},
     stop: async () => client.close(),
+  }
+}
+
+function sendOrNothing(room: Room, text: string): SentMessage | undefined {
+  try {
+    return room.send(text)
+  } catch (err) {
+    if ((err as ChatClientError).code === 'outbox_full') return undefined
+    throw err
   }
 }
 
