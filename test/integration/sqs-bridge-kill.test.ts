@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { useStack } from '../support/stack.ts'
@@ -27,10 +28,15 @@ function spawnBridge(env: Record<string, string> = {}): ChildProcess {
 }
 
 test('SIGKILL in the middle of work loses nothing; SIGTERM ends clean', async () => {
-  const orders = Array.from({ length: 600 }, (_, i) => `kill-${i}`)
+  const orders: string[] = []
+  // There is work to be in the middle of until the last kill, however fast the bridge and slow the machine.
+  let killing = true
   const publishing = (async () => {
-    for (let i = 0; i < orders.length; i += 20) {
-      await Promise.all(orders.slice(i, i + 20).map((orderId) => rig.publish({ type: 'order.delivered', payload: { orderId } })))
+    while (killing || orders.length < 600) {
+      const some = Array.from({ length: 20 }, (_, i) => `kill-${orders.length + i}`)
+      orders.push(...some)
+      await Promise.all(some.map((orderId) => rig.publish({ type: 'order.delivered', payload: { orderId } })))
+      await pause(20)
     }
   })()
   for (let kills = 0; kills < 3; kills++) {
@@ -40,6 +46,7 @@ test('SIGKILL in the middle of work loses nothing; SIGTERM ends clean', async ()
     doomed.kill('SIGKILL')
     await once(doomed, 'exit')
   }
+  killing = false
   await publishing
   const survivor = spawnBridge()
   await rig.untilDrained(40_000)
