@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { type ISocketFactory, Kafka, type KafkaConfig as KafkaJsConfig, type LogEntry, logLevel, type SASLOptions } from 'kafkajs'
 import { type Env, envBool, envFile, envInt, envList, envOneOf, envOptional, envSecret, envText } from '#libs/runtime/env.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
+import { useFetchSessions } from './fetch-sessions.ts'
 import { tameIdleConnections } from './idle-connections.ts'
 
 export type KafkaConfig = {
@@ -69,6 +70,7 @@ export type KafkaClient = {
 
 export function createKafkaClient(config: KafkaConfig, clientId: string, logger: Logger): KafkaClient {
   tameIdleConnections()
+  useFetchSessions()
   const log = logger.child({ part: 'kafkajs' })
   const kafkajs = new Kafka({
     clientId,
