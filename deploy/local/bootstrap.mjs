@@ -37,7 +37,8 @@ const COMMANDS = {
 function npm(node, args, seconds) {
   const cli = process.env.npm_execpath
   const [command, first] = /npm-cli\.c?js$/.test(cli ?? '') ? [node, [cli]] : ['npm', []]
-  const env = { ...process.env, PATH: path.dirname(node) + path.delimiter + process.env.PATH }
+  // `npm -s start` would make this npm silent too, and its reasons are read below.
+  const env = { ...process.env, npm_config_loglevel: 'error', PATH: path.dirname(node) + path.delimiter + process.env.PATH }
   try {
     execFileSync(command, [...first, ...args], { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: seconds * 1000 })
   } catch (err) {
