@@ -19,6 +19,7 @@ describe('who imports whom', () => {
     postgres: ['pg', 'node-pg-migrate'],
     redis: ['ioredis', 'rate-limiter-flexible'],
     sqs: ['@aws-sdk/client-sqs'],
+    s3: ['@aws-sdk/client-s3', '@aws-sdk/s3-request-presigner'],
     auth: ['jose'],
   }
   type Layer = { readonly files: RegExp; readonly own: RegExp; readonly packages: readonly string[]; readonly node: boolean }

@@ -2,13 +2,14 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { endpointsOf, replicationOf, servicePortsFromEnv, stackConfigFromEnv, stackDefaults } from './config.ts'
+import { endpointsOf, replicationOf, S3_BUCKET, servicePortsFromEnv, stackConfigFromEnv, stackDefaults } from './config.ts'
 import { composeEnv, composeServers } from './docker.ts'
 import { elasticMqConfig } from './elasticmq.ts'
 import { kafkaSettings } from './kafka.ts'
 import { postgresSettings } from './postgres.ts'
 import { redisSettings } from './redis.ts'
 import { registrySettings } from './registry.ts'
+import { s3ProxySettings } from './s3proxy.ts'
 import { PARTITIONS, serviceEnv, serviceInstances, type ServiceWorld } from './service-env.ts'
 
 type Service = { image: string; command?: string[]; ports?: string[]; environment: Record<string, string | number> }
@@ -71,6 +72,12 @@ describe('docker-compose.yml is the local stack in containers', () => {
     expect(service('redis').command).toEqual(['redis-server', ...redisSettings])
   })
 
+  test('the store of files has the same settings and the same bucket', () => {
+    const { environment } = service('s3proxy')
+    for (const [key, value] of Object.entries(s3ProxySettings)) expect(environment[key.toUpperCase().replaceAll(/[.-]/g, '_')]).toBe(value)
+    expect(JSON.stringify(service('s3proxy'))).toContain(`mkdir -p ${environment['JCLOUDS_FILESYSTEM_BASEDIR']}/${S3_BUCKET} `)
+  })
+
   test('the queues are the same', () => {
     expect(read('deploy/docker/elasticmq.conf')).toBe(elasticMqConfig({ bindHost: '0.0.0.0', host: '*', port: 19_324, database: '/data/messages' }))
   })
@@ -83,6 +90,7 @@ describe('docker-compose.yml is the local stack in containers', () => {
     expect(three.services['kafka-2']?.image).toBe(service('kafka-1').image)
     expect(service('registry').image).toBe(`apicurio/apicurio-registry:${version('registry', 'apicurio-registry-app')}`)
     expect(service('elasticmq').image).toBe(`softwaremill/elasticmq:${version('elasticmq', 'elasticmq-server_2.13')}`)
+    expect(service('s3proxy').image).toBe(`andrewgaul/s3proxy:${version('s3proxy', 's3proxy')}`)
   })
 
   test.each(serviceInstances(ports))('$id reads the same variables', (instance) => {

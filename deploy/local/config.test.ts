@@ -11,6 +11,7 @@ describe('the stack config', () => {
       redisUrl: 'redis://127.0.0.1:16379',
       sqsEndpoint: 'http://127.0.0.1:19324',
       sqsQueueUrl: 'http://127.0.0.1:19324/000000000000/order-events',
+      s3Endpoint: 'http://127.0.0.1:19000',
     })
   })
 

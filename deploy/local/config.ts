@@ -22,6 +22,7 @@ export type StackConfig = {
   postgresPort: number
   redisPort: number
   sqsPort: number
+  s3Port: number
 }
 
 /** Ports that belong to the services rather than to the servers below them. */
@@ -38,6 +39,7 @@ export const stackDefaults = {
   ORDER_CHAT_POSTGRES_PORT: 15_432,
   ORDER_CHAT_REDIS_PORT: 16_379,
   ORDER_CHAT_SQS_PORT: 19_324,
+  ORDER_CHAT_S3_PORT: 19_000,
   ORDER_CHAT_EDGE_1_PORT: 7001,
   ORDER_CHAT_EDGE_2_PORT: 7002,
   ORDER_CHAT_API_PORT: 7100,
@@ -74,6 +76,7 @@ export function stackConfigFromEnv(env: Env, root: string, brokers: number): Sta
     postgresPort: portFromEnv(env, 'ORDER_CHAT_POSTGRES_PORT'),
     redisPort: portFromEnv(env, 'ORDER_CHAT_REDIS_PORT'),
     sqsPort: portFromEnv(env, 'ORDER_CHAT_SQS_PORT'),
+    s3Port: portFromEnv(env, 'ORDER_CHAT_S3_PORT'),
   }
 }
 
@@ -105,12 +108,14 @@ export type StackEndpoints = {
   redisUrl: string
   sqsEndpoint: string
   sqsQueueUrl: string
+  s3Endpoint: string
 }
 
 export const SQS_ACCOUNT = '000000000000'
 export const SQS_QUEUE = 'order-events'
 export const SQS_DEAD_LETTER_QUEUE = 'order-events-dlq'
 export const SQS_MAX_RECEIVE_COUNT = 10
+export const S3_BUCKET = 'order-chat'
 
 export function endpointsOf(config: StackConfig): StackEndpoints {
   const sqsEndpoint = `http://${HOST}:${config.sqsPort}`
@@ -122,5 +127,6 @@ export function endpointsOf(config: StackConfig): StackEndpoints {
     redisUrl: `redis://${HOST}:${config.redisPort}`,
     sqsEndpoint,
     sqsQueueUrl: `${sqsEndpoint}/${SQS_ACCOUNT}/${SQS_QUEUE}`,
+    s3Endpoint: `http://${HOST}:${config.s3Port}`,
   }
 }

@@ -47,7 +47,7 @@ describe('DockerInfra', () => {
   test('stops the servers with the files and ports of its number of brokers', async () => {
     await new DockerInfra(stackConfigFromEnv({}, '/project', 3), machineWith('exit 0')).stop()
     const [line = ''] = asked()
-    expect(line).toMatch(/^19094 compose -f \S+docker-compose\.yml -f \S+three-brokers\.yml stop kafka-1 kafka-2 kafka-3 registry postgres redis elasticmq$/)
+    expect(line).toMatch(/^19094 compose -f \S+docker-compose\.yml -f \S+three-brokers\.yml stop kafka-1 kafka-2 kafka-3 registry postgres redis elasticmq s3proxy$/)
   })
 
   test('a failure is told in the words of Compose', async () => {

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { kafkaBrokerIds } from './kafka-probe.ts'
+import { refusesUnsigned } from './s3proxy.ts'
 import { endpointsOf, HOST, type StackConfig, StackError } from './config.ts'
 import { run, type RunOptions, type RunResult } from './run.ts'
 import { type Machine, ownEnv } from './tools.ts'
@@ -10,7 +11,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 /** The servers below the services, by their names in docker-compose.yml. */
 export function composeServers(brokers: number): string[] {
   const kafka = Array.from({ length: brokers }, (_, i) => `kafka-${i + 1}`)
-  return [...kafka, 'registry', 'postgres', 'redis', 'elasticmq']
+  return [...kafka, 'registry', 'postgres', 'redis', 'elasticmq', 's3proxy']
 }
 
 /** Three brokers come from a second file that is laid over the first. */
@@ -26,6 +27,7 @@ export function composeEnv(config: StackConfig): Record<string, string> {
     ORDER_CHAT_POSTGRES_PORT: String(config.postgresPort),
     ORDER_CHAT_REDIS_PORT: String(config.redisPort),
     ORDER_CHAT_SQS_PORT: String(config.sqsPort),
+    ORDER_CHAT_S3_PORT: String(config.s3Port),
   }
 }
 
@@ -109,6 +111,7 @@ export async function untilReachable(config: StackConfig): Promise<void> {
     async () => first !== undefined && (await kafkaBrokerIds(HOST, first.port)).length === config.kafka.length,
     async () => (await fetch(new URL('/health/ready', endpointsOf(config).schemaRegistryUrl))).ok,
     async () => (await fetch(`${endpointsOf(config).sqsQueueUrl}?Action=GetQueueAttributes`)).ok,
+    () => refusesUnsigned(endpointsOf(config).s3Endpoint),
   ]
   for (const check of checks) {
     while (!(await check().catch(() => false))) {

@@ -10,6 +10,7 @@ import { fallbackDir, type PostgresCluster, postgresCluster, postgresSpec, prepa
 import { LocalProcess, type ProcessSpec } from './process.ts'
 import { redisSpec } from './redis.ts'
 import { registrySpec } from './registry.ts'
+import { s3ProxySpec } from './s3proxy.ts'
 import { downloadServers, serverFolder } from './servers.ts'
 import { type Machine, systemTools, type Tools } from './tools.ts'
 
@@ -73,7 +74,7 @@ export class LocalInfra {
     const { config } = this
     const kafka = Promise.all(config.kafka.map((node) => this.startServer(`kafka-${node.id}`)))
     const registry = kafka.then(() => this.startServer('registry'))
-    const rest = ['postgres', 'elasticmq', 'redis'].map((name) => this.startServer(name))
+    const rest = ['postgres', 'elasticmq', 'redis', 's3proxy'].map((name) => this.startServer(name))
     // All are awaited before a failure is told: nothing may start behind a stop's back.
     const results = await Promise.allSettled([kafka, registry, ...rest])
     const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
@@ -112,6 +113,7 @@ export class LocalInfra {
     if (name === 'postgres') return postgresSpec(this.#cluster, config, this.#tools)
     if (name === 'elasticmq') return elasticMqSpec(config, this.#tools)
     if (name === 'redis') return redisSpec(config, this.#tools)
+    if (name === 's3proxy') return s3ProxySpec(config, this.#tools)
     throw new StackError(`there is no server "${name}"`)
   }
 
@@ -136,7 +138,7 @@ export class LocalInfra {
 
   /** Names of all servers that this stack has, running or not. */
   get names(): string[] {
-    return [...this.config.kafka.map(({ id }) => `kafka-${id}`), 'registry', 'postgres', 'elasticmq', 'redis']
+    return [...this.config.kafka.map(({ id }) => `kafka-${id}`), 'registry', 'postgres', 'elasticmq', 'redis', 's3proxy']
   }
 
   /** Ends the stack at once and deletes its data. */
@@ -172,6 +174,7 @@ export function portUses(config: StackConfig): PortUse[] {
     { port: config.postgresPort, what: 'Postgres', variable: 'ORDER_CHAT_POSTGRES_PORT' },
     { port: config.redisPort, what: 'Redis', variable: 'ORDER_CHAT_REDIS_PORT' },
     { port: config.sqsPort, what: 'SQS', variable: 'ORDER_CHAT_SQS_PORT' },
+    { port: config.s3Port, what: 'S3', variable: 'ORDER_CHAT_S3_PORT' },
   ]
 }
 

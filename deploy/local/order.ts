@@ -5,7 +5,7 @@ import { newTraceparent } from '#libs/runtime/trace.ts'
 import { type Env, endpointsOf, stackConfigFromEnv } from './config.ts'
 
 export type OrderEventToPublish = {
-  /** `order.accepted`, `order.rider_assigned`, `order.delivered`, `order.cancelled`; anything else makes a poison event. */
+  /** What services/sqs-bridge/core/parse-order-message.ts knows, like `order.accepted`; anything else makes a poison event. */
   readonly type: string
   readonly payload: Readonly<Record<string, unknown>>
   /** As SNS does with raw message delivery: the payload as the body, the attributes on the SQS message. */
@@ -55,7 +55,9 @@ export async function publishOrderEvent(event: OrderEventToPublish, options: Pub
 
 function queueEnv({ env = {}, queueUrl, endpoint }: PublishOptions): Env {
   const local = endpointsOf(stackConfigFromEnv(env, '.', 1))
-  const url = queueUrl || env['SQS_QUEUE_URL'] || `${endpoint || env['SQS_ENDPOINT'] || local.sqsEndpoint}${new URL(local.sqsQueueUrl).pathname}`
+  // A bridge may read several queues; a message says by itself what it is.
+  const [firstQueue] = env['SQS_QUEUE_URL']?.split(',') ?? []
+  const url = queueUrl || firstQueue || `${endpoint || env['SQS_ENDPOINT'] || local.sqsEndpoint}${new URL(local.sqsQueueUrl).pathname}`
   return { ...env, SQS_QUEUE_URL: url, SQS_ENDPOINT: endpoint || env['SQS_ENDPOINT'] }
 }
 
@@ -77,45 +79,32 @@ function snsEnvelope(messageId: string, message: string, attributes: Readonly<Re
 
 const nowIso = (): string => new Date(systemClock.nowMs()).toISOString()
 
-type CliOptions = {
-  order: string
-  customer?: string
-  vendor?: string
-  rider?: string
-  deliveredAt?: string
-  occurredAt?: string
-  raw?: boolean
-  queueUrl?: string
-  endpoint?: string
-}
+/** Flags without a value are there or not. */
+type CliOptions = Readonly<Record<string, string | undefined>>
+type Payload = Readonly<Record<string, unknown>>
 
 /** @returns the exit code */
 export async function orderCommand(argv: readonly string[], env: Env, out: Pick<Console, 'log' | 'error'>): Promise<number> {
-  const program = new Command('npm run order --').description('Publish an order event the way the order service would: as SNS puts it on the queue')
-  const event = (name: string, description: string, toPayload: (options: CliOptions) => Record<string, unknown>): Command =>
+  const program = new Command('npm run order --').description('Publish an event the way its service would: as SNS puts it on the queue')
+  const event = (name: string, type: string, description: string, toPayload: (options: CliOptions) => Payload): Command =>
     program
       .command(name)
       .description(description)
-      .requiredOption('--order <id>', 'the order, and so the room')
-      .option('--occurred-at <time>', 'when it happened, ISO 8601 (the later of two rider assignments wins by this)')
+      .option('--occurred-at <time>', 'when it happened, ISO 8601 (of two riders, two words about a block and two prices the later wins by this)')
       .option('--raw', 'as SNS raw message delivery: no envelope, attributes on the SQS message')
-      .addOption(new Option('--queue-url <url>', 'default: SQS_QUEUE_URL, else the queue of `npm start`'))
+      .addOption(new Option('--queue-url <url>', 'default: the first of SQS_QUEUE_URL, else the queue of `npm start`'))
       .addOption(new Option('--endpoint <url>', 'default: SQS_ENDPOINT, else what the queue URL says'))
       .action(async (options: CliOptions) => {
-        const { order: orderId, occurredAt, raw, queueUrl, endpoint } = options
-        const payload = { orderId, ...toPayload(options), ...(occurredAt !== undefined && { occurredAt }) }
-        const type = `order.${name}`
-        const published = await publishOrderEvent({ type, payload, ...(raw && { raw }) }, { env, ...(queueUrl && { queueUrl }), ...(endpoint && { endpoint }) })
+        const { occurredAt, raw, queueUrl, endpoint } = options
+        const payload = { ...toPayload(options), ...(occurredAt !== undefined && { occurredAt }) }
+        const published = await publishOrderEvent({ type, payload, raw: raw !== undefined }, { env, ...(queueUrl && { queueUrl }), ...(endpoint && { endpoint }) })
         out.log(`${type} ${JSON.stringify(payload)}`)
         out.log(`SQS message ${published.sqsMessageId}, traceparent ${published.traceparent}`)
       })
-  event('accepted', 'opens the room', ({ customer: customerId, vendor: vendorId }) => ({ customerId, vendorId }))
-    .requiredOption('--customer <id>')
-    .requiredOption('--vendor <id>')
-  event('rider_assigned', 'brings the rider in, or another one', ({ rider: riderId }) => ({ riderId })).requiredOption('--rider <id>')
-  event('delivered', 'closes the room for writing', ({ deliveredAt }) => ({ deliveredAt: deliveredAt ?? nowIso() }))
-    .option('--delivered-at <time>', 'default: now')
-  event('cancelled', 'closes the room for writing', () => ({}))
+  addOrderEvents((name, description, toPayload) =>
+    event(name, `order.${name}`, description, (options) => ({ orderId: options['order'], ...toPayload(options) })).requiredOption('--order <id>', 'the order, and so the room'),
+  )
+  addOtherEvents(event)
   try {
     await program.parseAsync(argv, { from: 'user' })
     return 0
@@ -123,6 +112,38 @@ export async function orderCommand(argv: readonly string[], env: Env, out: Pick<
     out.error(`order-chat: ${explain(err as Error)}`)
     return 1
   }
+}
+
+function addOrderEvents(event: (name: string, description: string, toPayload: (options: CliOptions) => Payload) => Command): void {
+  const people = ({ customer: customerId, vendor: vendorId }: CliOptions) => ({ customerId, vendorId })
+  event('created', 'posts a card of the order into the direct room of the two', people).requiredOption('--customer <id>').requiredOption('--vendor <id>')
+  event('accepted', 'opens the room', people).requiredOption('--customer <id>').requiredOption('--vendor <id>')
+  event('rider_assigned', 'brings the rider in, or another one', ({ rider: riderId }) => ({ riderId })).requiredOption('--rider <id>')
+  event('delivered', 'closes the room for writing', ({ deliveredAt }) => ({ deliveredAt: deliveredAt ?? nowIso() })).option('--delivered-at <time>', 'default: now')
+  event('cancelled', 'closes the room for writing', () => ({}))
+}
+
+/** Of other services than that of the orders. */
+function addOtherEvents(event: (name: string, type: string, description: string, toPayload: (options: CliOptions) => Payload) => Command): void {
+  for (const [name, description] of [['blocked', 'no message between the two any more'], ['unblocked', 'takes the block back']] as const) {
+    event(name, `user.${name}`, description, ({ user: userId, other: blockedUserId }) => ({ userId, blockedUserId }))
+      .requiredOption('--user <id>', 'who says so')
+      .requiredOption('--other <id>', 'of whom')
+  }
+  event('product', 'product.updated', 'changes what cards of the product show', ({ product: productId, name, price, currency, imageUrl, available }) => ({
+    productId,
+    name,
+    ...(price !== undefined && { price }),
+    ...(currency !== undefined && { currency }),
+    ...(imageUrl !== undefined && { imageUrl }),
+    ...(available !== undefined && { available: available === 'yes' }),
+  }))
+    .requiredOption('--product <id>')
+    .requiredOption('--name <text>')
+    .option('--price <amount>', 'like 12.50; needs a currency')
+    .option('--currency <code>', 'ISO 4217, like EUR')
+    .option('--image-url <url>')
+    .addOption(new Option('--available <yes or no>').choices(['yes', 'no']))
 }
 
 function explain(err: Error & { code?: string }): string {

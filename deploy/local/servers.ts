@@ -10,9 +10,9 @@ import { type Machine, mavenProgram, ownRun } from './tools.ts'
 const POMS = fileURLToPath(new URL('./maven/', import.meta.url))
 /** The servers, and Maven's own copy of what it downloads. */
 const DISK_NEEDED_MB = 800
-const POM_FILES = ['pom.xml', 'kafka/pom.xml', 'elasticmq/pom.xml', 'registry/pom.xml']
+const POM_FILES = ['pom.xml', 'kafka/pom.xml', 'elasticmq/pom.xml', 'registry/pom.xml', 's3proxy/pom.xml']
 
-/** The folder of Kafka, ElasticMQ and the registry in just the versions that the POMs pin. */
+/** The folder of Kafka, ElasticMQ, the registry and S3Proxy in just the versions that the POMs pin. */
 export function serverFolder(cacheDir: string): string {
   const hash = createHash('sha256')
   for (const file of POM_FILES) hash.update(readFileSync(path.join(POMS, file)))
@@ -27,7 +27,7 @@ export async function downloadServers(dir: string, machine: Machine): Promise<vo
   const mvn = await mavenProgram(machine)
   const fresh = `${dir}.${process.pid}`
   try {
-    await machine.progress.step('Downloading Kafka, Apicurio Registry and ElasticMQ with Maven (about 190 MB)', async (note) => {
+    await machine.progress.step('Downloading Kafka, Apicurio Registry, ElasticMQ and S3Proxy with Maven (about 220 MB)', async (note) => {
       let files = 0
       const onLine = (line: string): void => {
         if (/Downloaded from/.test(line)) note(`${++files} files so far`)

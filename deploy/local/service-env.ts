@@ -1,6 +1,6 @@
-import { HOST, type ServicePorts, type StackEndpoints } from './config.ts'
+import { HOST, S3_BUCKET, type ServicePorts, type StackEndpoints } from './config.ts'
 
-export type ServiceName = 'sqs-bridge' | 'room-state' | 'message-persister' | 'edge' | 'api'
+export type ServiceName = 'sqs-bridge' | 'room-state' | 'message-persister' | 'edge' | 'api' | 'relay'
 
 /** One process of a service: where it listens, and the name it goes by in logs and pid files. */
 export type ServiceInstance = { id: string; service: ServiceName; metricsPort: number; env: Record<string, string> }
@@ -31,6 +31,7 @@ export function serviceInstances(ports: ServicePorts): ServiceInstance[] {
     { id: 'message-persister', service: 'message-persister', env: {} },
     ...edges,
     { id: 'api', service: 'api', env: { API_HOST: HOST, API_PORT: String(ports.api) } },
+    { id: 'relay', service: 'relay', env: {} },
   ]
   return instances.map((instance, i) => ({ ...instance, metricsPort: ports.metrics + i }))
 }
@@ -61,15 +62,18 @@ export function commonServiceEnv(world: ServiceWorld): Record<string, string> {
 
 /** A queue of one's own has none of these: region and credentials are then the AWS SDK's to find. */
 function localSqs(endpoint: string): Record<string, string> {
-  return { SQS_ENDPOINT: endpoint, AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' }
+  return { SQS_ENDPOINT: endpoint, ...localAws }
 }
+
+/** S3Proxy knows these and checks them; ElasticMQ takes any. */
+const localAws = { AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' }
 
 /** The whole environment of one process. */
 export function serviceEnv(instance: ServiceInstance, world: ServiceWorld): Record<string, string> {
   return {
     ...commonServiceEnv(world),
     ...instance.env,
-    ...(instance.service === 'api' && { AUTH_DEV_KEY_FILE: world.devKeyFile }),
+    ...(instance.service === 'api' && { AUTH_DEV_KEY_FILE: world.devKeyFile, S3_BUCKET, S3_ENDPOINT: world.endpoints.s3Endpoint, ...localAws }),
     METRICS_HOST: HOST,
     METRICS_PORT: String(instance.metricsPort),
     INSTANCE_ID: instance.id,

@@ -19,7 +19,7 @@ export type Tools = {
   redis: string
   /** PATH for the servers. */
   path: string
-  /** kafka/, elasticmq/ and registry/ below it. */
+  /** kafka/, elasticmq/, registry/ and s3proxy/ below it. */
   servers: string
 }
 
@@ -55,13 +55,13 @@ function searchPath(env: Env): string {
 type Need = { what: string; find: (env: Env) => Promise<string | undefined>; apt: readonly string[]; brew: string }
 
 const java: Need = {
-  what: `Java ${JAVA_MIN} or later (runs Kafka, the schema registry and ElasticMQ)`,
+  what: `Java ${JAVA_MIN} or later (runs Kafka, the schema registry, ElasticMQ and S3Proxy)`,
   find: findJava,
   apt: ['openjdk-17-jre-headless', 'openjdk-21-jre-headless', 'default-jre-headless'],
   brew: 'openjdk@17',
 }
 const maven: Need = {
-  what: 'Maven (downloads Kafka, the schema registry and ElasticMQ)',
+  what: 'Maven (downloads Kafka, the schema registry, ElasticMQ and S3Proxy)',
   find: (env) => findProgram(env, ['mvn'], ['-v'], /Apache Maven (\d+)/, 3),
   apt: ['maven'],
   brew: 'maven',

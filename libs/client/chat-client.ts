@@ -1,83 +1,19 @@
 import type { ServerFrame } from '#libs/domain/frames.ts'
-import { parseRoomId, type RoomId, type UserId } from '#libs/domain/ids.ts'
-import type { Link, LinkReason } from './core/link.ts'
+import { isRoomId, parseRoomId, type RoomId, type UserId } from '#libs/domain/ids.ts'
+import { type ChatClient, type ClientEvents, type ClientLimits, type ClientOptions, type ClientState, defaultClientLimits, type NewConversation } from './client-api.ts'
+import type { Link } from './core/link.ts'
 import { type ServerTime, serverNowMs } from './core/message-id.ts'
+import { type OperationAck, OUTSIDE, WATCHED_PRODUCTS_MAX } from './core/operations.ts'
 import { Emitter } from './emitter.ts'
 import { ChatClientError, toClientError } from './errors.ts'
-import { defaultPorts, type OutboxEntry, type OutboxStorage, type Ports, type TokenProvider } from './ports.ts'
+import { Operations } from './operations.ts'
+import { defaultPorts, type OutboxEntry, type Ports } from './ports.ts'
 import { type Room, RoomSession } from './room.ts'
-import { type FailedMessage, type MessageAck, Sender } from './sender.ts'
+import { Sender } from './sender.ts'
+import { StandingRequest } from './standing.ts'
 import { MemoryOutboxStorage } from './storage.ts'
 import { TokenRenewal } from './token-renewal.ts'
 import { type ConnectedFrame, Transport } from './transport.ts'
-
-export type ClientOptions = {
-  /** `ws://host/ws/chat`; with `orderId`: `ws://host/chat`. */
-  readonly url: string
-  readonly token: TokenProvider
-  /** Makes each socket that of one room: the load balancer can route by it, and joining costs no round trip. */
-  readonly orderId?: string
-  /** Default: in memory, gone with the client. */
-  readonly storage?: OutboxStorage
-  readonly ports?: Partial<Ports>
-  readonly limits?: Partial<ClientLimits>
-}
-
-export type ClientLimits = {
-  /** Messages that wait, all rooms together: `outbox_full` above. */
-  readonly outboxEntriesMax: number
-  /** UTF-16 units of a message: `content_too_long` above. The server's own limit (4,000 characters) lies below. */
-  readonly contentLengthMax: number
-  /** `too_many_rooms` above. */
-  readonly roomsMax: number
-  readonly connectTimeoutMs: number
-  readonly requestTimeoutMs: number
-}
-
-export const defaultClientLimits: ClientLimits = {
-  outboxEntriesMax: 1_000,
-  contentLengthMax: 8_000,
-  roomsMax: 1_000,
-  connectTimeoutMs: 15_000,
-  requestTimeoutMs: 30_000,
-}
-
-/** offline: tries again in `retryInMs` by itself. closed: does not; `connect()` does. */
-export type ClientState =
-  | { readonly state: 'connecting' | 'online' }
-  | { readonly state: 'offline'; readonly reason: LinkReason; readonly retryInMs: number }
-  | { readonly state: 'closed'; readonly reason?: LinkReason }
-
-export type ClientEvents = {
-  state: ClientState
-  /** A message is durable; also for those that an earlier client left in the storage. */
-  acked: MessageAck
-  /** A message has failed for good and is out of the outbox. */
-  failed: FailedMessage
-  /** Something went wrong that the client copes with, or that belongs to no request: for logs. */
-  error: ChatClientError
-}
-
-export type ChatClient = {
-  readonly state: ClientState
-  /** Whom the token speaks for, once connected. */
-  readonly userId: UserId | undefined
-  on<K extends keyof ClientEvents>(name: K, listener: (value: ClientEvents[K]) => void): () => void
-  /** Connects and stays connected. Resolves when first online; rejects when that ends for good. May be ignored. */
-  connect(): Promise<void>
-  /**
-   * The room's handle; joined now, or as soon as there is a connection, and again after every reconnect. `since`: the
-   * last seq that the app holds (default 0: everything). The same room gives the same handle, and `since` then means nothing.
-   * @throws ChatClientError `invalid_room_id`, `invalid_request`, `too_many_rooms`, `client_closed`
-   */
-  join(roomId: string, options?: { readonly since?: number }): Room
-  /** Messages that wait, each room's in the order of sending. */
-  pending(roomId?: string): OutboxEntry[]
-  /** To be called when the device wakes or the network comes back: tries at once, or checks that the socket lives. */
-  wake(): void
-  /** For good. Messages that wait stay in the storage; their `done` rejects with `client_closed`. */
-  close(): Promise<void>
-}
 
 /** @throws TypeError for a URL that is not ws: or wss: */
 export const createChatClient = (options: ClientOptions): ChatClient => new Client(options)
@@ -90,6 +26,9 @@ class Client implements ChatClient {
   readonly #rooms = new Map<RoomId, RoomSession>()
   readonly #transport: Transport
   readonly #sender: Sender
+  readonly #operations: Operations
+  readonly #presence: StandingRequest
+  readonly #products: StandingRequest
   readonly #renewal: TokenRenewal
   readonly #orderId: RoomId | undefined
   #serverTime: ServerTime | undefined
@@ -104,6 +43,9 @@ class Client implements ChatClient {
     this.#events = new Emitter((err) => this.#throwLater(err))
     this.#transport = this.#createTransport()
     this.#sender = this.#createSender()
+    this.#operations = this.#createOperations()
+    this.#presence = this.#createStanding()
+    this.#products = this.#createStanding()
     this.#renewal = new TokenRenewal({
       ports: this.#ports,
       token: options.token,
@@ -148,9 +90,27 @@ class Client implements ChatClient {
     if (!known && this.#rooms.size >= this.#limits.roomsMax) throw new ChatClientError('too_many_rooms')
     const room = known ?? this.#createRoom(id, since)
     this.#rooms.set(id, room)
-    if (this.#transport.link.phase === 'online') room.start(false)
+    if (this.#isOnline()) room.start(false)
     else room.reset()
     return room
+  }
+
+  createConversation({ participants, ...rest }: NewConversation): Promise<OperationAck> {
+    return this.#operations.ask({ type: 'createConversation', ...rest, participants: participants as readonly UserId[] })
+  }
+
+  acceptInvitation(roomId: string): Promise<OperationAck> {
+    return this.#operations.ask({ type: 'acceptInvitation', roomId: parseRoom(roomId) })
+  }
+
+  setPresence(status: 'online' | 'away', options: { readonly hideLastSeen?: boolean } = {}): void {
+    this.#presence.set({ type: 'setPresence', status, ...options })
+  }
+
+  watchProducts(productIds: readonly string[]): void {
+    const distinct = [...new Set(productIds)]
+    if (distinct.length > WATCHED_PRODUCTS_MAX || !distinct.every(isRoomId)) throw new ChatClientError('invalid_request', { detail: `at most ${WATCHED_PRODUCTS_MAX} product ids` })
+    this.#products.set({ type: 'watchProducts', productIds: distinct })
   }
 
   pending(roomId?: string): OutboxEntry[] {
@@ -165,6 +125,7 @@ class Client implements ChatClient {
     if (!this.#closed) {
       this.#closed = true
       this.#transport.close({ code: 'client_closed' })
+      this.#operations.close()
     }
     await this.#sender.close()
   }
@@ -196,10 +157,35 @@ class Client implements ChatClient {
       request: (request, onReply) => this.#transport.request(request, onReply),
       serverNowMs: () => this.#serverNowMs(),
       isLive: (roomId) => this.#rooms.get(roomId)?.phase === 'live',
-      onOwnAck: (ack, content) => this.#rooms.get(ack.roomId)?.onOwnAck(ack, this.#userId!, content),
+      onOwnAck: (ack, entry) => this.#rooms.get(ack.roomId)?.onOwnMessage(ack, this.#userId!, entry),
       onNotJoined: (roomId) => this.#rooms.get(roomId)?.onNotJoined(),
       onAcked: (ack) => this.#events.emit('acked', ack),
       onFailed: (failed) => this.#events.emit('failed', failed),
+      onError: (error) => this.#events.emit('error', error),
+    })
+  }
+
+  #createOperations(): Operations {
+    const { operationsMax, contentLengthMax } = this.#limits
+    return new Operations({
+      ports: this.#ports,
+      operationsMax,
+      contentLengthMax,
+      request: (request, onReply) => this.#transport.request(request, onReply),
+      serverNowMs: () => this.#serverNowMs(),
+      isOnline: () => this.#isOnline(),
+      isLive: (roomId) => this.#rooms.get(roomId)?.phase === 'live',
+      onOwnAck: (ack) => this.#rooms.get(ack.roomId)?.onAck(ack),
+      onNotJoined: (roomId) => this.#rooms.get(roomId)?.onNotJoined(),
+      onError: (error) => this.#events.emit('error', error),
+    })
+  }
+
+  #createStanding(): StandingRequest {
+    return new StandingRequest({
+      ports: this.#ports,
+      isOnline: () => this.#isOnline(),
+      request: (request, onReply) => this.#transport.request(request, onReply),
       onError: (error) => this.#events.emit('error', error),
     })
   }
@@ -210,11 +196,24 @@ class Client implements ChatClient {
       roomId,
       since,
       request: (request, onReply) => this.#transport.request(request, onReply),
-      send: (id, content) => this.#sender.send(id, content),
-      onLive: (id) => this.#sender.flush(id),
+      tell: (request) => this.#transport.tell(request),
+      send: (id, content, extras) => this.#sender.send(id, content, extras),
+      ask: (request) => this.#operations.ask(request),
+      userId: () => this.#userId,
+      onLive: (id) => {
+        this.#sender.flush(id)
+        this.#operations.flush(id)
+      },
       onDelivered: (frame) => this.#sender.onDelivered(frame),
-      onLost: (id, code) => this.#sender.failRoom(id, code),
-      onLeave: (id) => this.#rooms.delete(id),
+      onLost: (id, code) => {
+        this.#sender.failRoom(id, code)
+        this.#operations.failRoom(id, code)
+      },
+      onLeave: (id) => {
+        this.#rooms.delete(id)
+        this.#operations.failRoom(id, 'room_left')
+      },
+      onError: (error) => this.#events.emit('error', error),
       onThrown: (err) => this.#throwLater(err),
     })
   }
@@ -224,13 +223,20 @@ class Client implements ChatClient {
     this.#onServerTime(serverTimeMs)
     this.#renewal.start(expiresAtMs)
     this.#sender.onOnline(userId)
+    this.#operations.onOnline(userId)
     for (const room of this.#rooms.values()) if (room.phase !== 'left') room.start(room.roomId === this.#orderId)
+    this.#presence.tell()
+    this.#products.tell()
+    this.#operations.flush(OUTSIDE)
   }
 
   #onOffline(): void {
     this.#renewal.stop()
     for (const room of this.#rooms.values()) room.onDisconnected()
     this.#sender.onOffline()
+    this.#operations.onOffline()
+    this.#presence.onOffline()
+    this.#products.onOffline()
   }
 
   #onFrame(frame: ServerFrame): void {
@@ -248,6 +254,15 @@ class Client implements ChatClient {
       case 'left':
         this.#rooms.get(frame.roomId)?.onLost(frame.code)
         return
+      case 'typing':
+        this.#rooms.get(frame.roomId)?.onTyping(frame.userId, frame.on)
+        return
+      case 'presence':
+        this.#rooms.get(frame.roomId)?.onPresence(frame.users)
+        return
+      case 'cardUpdated':
+        this.#events.emit('cardUpdated', { productId: frame.productId, product: frame.product })
+        return
       case 'heartbeat':
         this.#onServerTime(frame.serverTimeMs)
         for (const [roomId, room] of this.#rooms) room.onHead(headOf(frame.heads, roomId))
@@ -255,6 +270,10 @@ class Client implements ChatClient {
       case 'error':
         this.#events.emit('error', new ChatClientError(frame.code, { retriable: frame.retriable, detail: frame.message }))
     }
+  }
+
+  #isOnline(): boolean {
+    return this.#transport.link.phase === 'online'
   }
 
   #onServerTime(serverTimeMs: number): void {

@@ -4,7 +4,8 @@ import { ChatError, type ErrorCode, errorCatalogue } from '#libs/domain/errors.t
 export const clientErrors = {
   client_closed: { retriable: false, message: 'the client has been closed' },
   outbox_full: { retriable: true, message: 'too many messages wait to be sent' },
-  sender_changed: { retriable: false, message: 'the message was written by another user than the one who is connected' },
+  operations_full: { retriable: true, message: 'too many requests wait for their answer' },
+  sender_changed: { retriable: false, message: 'the message or request was written by another user than the one who is connected' },
   room_left: { retriable: false, message: 'the room was left: join it again first' },
   connect_failed: { retriable: true, message: 'the server cannot be reached' },
   connect_timeout: { retriable: true, message: 'the server did not answer in time' },

@@ -1,4 +1,5 @@
 import type { ClientMessageId, RoomId, UserId } from '#libs/domain/ids.ts'
+import type { KeptExtras } from './core/extras.ts'
 
 /** What the client needs of the world. The defaults take the globals of browsers, React Native and Node 22. */
 export type Ports = {
@@ -45,6 +46,8 @@ export type OutboxEntry = {
   readonly clientMessageId: ClientMessageId
   readonly roomId: RoomId
   readonly content: string
+  /** Left out where it has nothing but text, as in entries of earlier versions. */
+  readonly extras?: KeptExtras
   /** Rises in the order of sending. */
   readonly position: number
   /** Who wrote it, where that was known then: it is never sent as anybody else. */

@@ -1,5 +1,6 @@
 import type { ReplyFrame, RoomEventFrame } from '#libs/domain/frames.ts'
 import type { ClientMessageId, MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
+import { extrasRefusal, type KeptExtras, type MessageExtras, normalExtras } from './core/extras.ts'
 import { newClientMessageId } from './core/message-id.ts'
 import { emptyOutbox, enqueued, entriesOf, findItem, interrupted, nextOf, type Outbox, putOff, removed, sent, stored } from './core/outbox.ts'
 import { ChatClientError, type ClientErrorCode, toClientError } from './errors.ts'
@@ -16,6 +17,8 @@ export type MessageAck = {
   readonly seq: number
   readonly messageIndex: number
   readonly timestamp: number
+  /** Of a message in a thread: where its first one is. Not of a repeat. */
+  readonly replyToSeq?: number
   /** True where an earlier try had arrived: the other fields are the original ones. */
   readonly repeated: boolean
 }
@@ -26,7 +29,7 @@ export type SentMessage = {
   readonly done: Promise<MessageAck>
 }
 
-export type FailedMessage = { readonly roomId: RoomId; readonly clientMessageId: ClientMessageId; readonly content: string; readonly error: ChatClientError }
+export type FailedMessage = { readonly roomId: RoomId; readonly clientMessageId: ClientMessageId; readonly content: string; readonly extras?: KeptExtras; readonly error: ChatClientError }
 
 export type SenderOptions = {
   readonly ports: Pick<Ports, 'clock' | 'random' | 'randomBytes'>
@@ -37,7 +40,7 @@ export type SenderOptions = {
   readonly serverNowMs: () => number
   readonly isLive: (roomId: RoomId) => boolean
   /** Comes before `onAcked`, so that the app has the event when it hears that its message is through. */
-  readonly onOwnAck: (ack: MessageAck, content: string | undefined) => void
+  readonly onOwnAck: (ack: MessageAck, entry: OutboxEntry | undefined) => void
   readonly onNotJoined: (roomId: RoomId) => void
   readonly onAcked: (ack: MessageAck) => void
   readonly onFailed: (failed: FailedMessage) => void
@@ -54,7 +57,7 @@ export class Sender {
   readonly #timers = new Map<RoomId, Timer>()
   /** Written before the storage was read: they come after what it holds. */
   #early: Draft[] | undefined = []
-  #outbox: Outbox = emptyOutbox
+  #outbox: Outbox<OutboxEntry> = emptyOutbox
   #lastPosition = 0
   #userId: UserId | undefined
   #closed = false
@@ -86,17 +89,20 @@ export class Sender {
     for (const draft of early) this.#enqueue(draft)
   }
 
-  send(roomId: RoomId, content: string): SentMessage {
+  send(roomId: RoomId, content: string, given: MessageExtras = {}): SentMessage {
     const { entriesMax, contentLengthMax, serverNowMs, ports } = this.#options
     if (this.#closed) throw new ChatClientError('client_closed')
     // What is longer would be refused for ever, or worse: cut the connection at every try.
     if (content.length > contentLengthMax) throw new ChatClientError('content_too_long')
+    const refusal = extrasRefusal(given)
+    if (refusal) throw new ChatClientError(refusal)
+    const extras = normalExtras(given)
     if (this.#outbox.size + (this.#early?.length ?? 0) >= entriesMax) throw new ChatClientError('outbox_full')
     const clientMessageId = newClientMessageId(serverNowMs(), ports.randomBytes(16))
     const done = new Promise<MessageAck>((resolve, reject) => this.#watchers.set(clientMessageId, { resolve, reject }))
     // The app may ignore it: failures are told as events too.
     done.catch(() => {})
-    const draft: Draft = { clientMessageId, roomId, content, ...(this.#userId !== undefined && { senderId: this.#userId }) }
+    const draft: Draft = { clientMessageId, roomId, content, ...(extras && { extras }), ...(this.#userId !== undefined && { senderId: this.#userId }) }
     if (this.#early) this.#early.push(draft)
     else this.#enqueue(draft)
     return { clientMessageId, done }
@@ -131,8 +137,8 @@ export class Sender {
   /** An own message that comes back as an event is durable, whatever became of its ack. */
   onDelivered(frame: RoomEventFrame): void {
     if (frame.type !== 'newMessage' || frame.senderId !== this.#userId) return
-    const { roomId, clientMessageId, messageId, seq, messageIndex, timestamp } = frame
-    this.#settle({ roomId, clientMessageId, messageId, seq, messageIndex, timestamp, repeated: false })
+    const { roomId, clientMessageId, messageId, seq, messageIndex, timestamp, replyToSeq } = frame
+    this.#settle({ roomId, clientMessageId, messageId, seq, messageIndex, timestamp, ...(replyToSeq !== undefined && { replyToSeq }), repeated: false })
   }
 
   failRoom(roomId: RoomId, code: ClientErrorCode): void {
@@ -164,18 +170,18 @@ export class Sender {
   }
 
   #send(entry: OutboxEntry): void {
-    const { roomId, clientMessageId, content } = entry
+    const { roomId, clientMessageId, content, extras } = entry
     this.#outbox = sent(this.#outbox, entry)
-    this.#options.request({ type: 'sendMessage', roomId, clientMessageId, message: content }, (reply) => this.#onReply(entry, reply))
+    this.#options.request({ type: 'sendMessage', roomId, clientMessageId, message: content, ...extras }, (reply) => this.#onReply(entry, reply))
   }
 
   #onReply(entry: OutboxEntry, reply: ReplyFrame): void {
     const { roomId, clientMessageId } = entry
     if (reply.type === 'error') this.#onRefused(entry, reply)
     else if (reply.type === 'ack' && Number.isSafeInteger(reply.seq) && reply.messageId !== undefined) {
-      const { seq = 0, messageId, messageIndex = 0, timestamp = 0, repeated = false } = reply
-      const ack: MessageAck = { roomId, clientMessageId, messageId, seq, messageIndex, timestamp, repeated }
-      this.#options.onOwnAck(ack, findItem(this.#outbox, roomId, clientMessageId)?.entry.content)
+      const { seq = 0, messageId, messageIndex = 0, timestamp = 0, replyToSeq, repeated = false } = reply
+      const ack: MessageAck = { roomId, clientMessageId, messageId, seq, messageIndex, timestamp, ...(replyToSeq !== undefined && { replyToSeq }), repeated }
+      this.#options.onOwnAck(ack, findItem(this.#outbox, roomId, clientMessageId)?.entry)
       this.#settle(ack)
     } else {
       this.#options.onError(new ChatClientError('bad_frame', { detail: 'an ack without seq or messageId' }))
@@ -207,10 +213,10 @@ export class Sender {
     this.flush(ack.roomId)
   }
 
-  #fail({ roomId, clientMessageId, content }: OutboxEntry, error: ChatClientError): void {
+  #fail({ roomId, clientMessageId, content, extras }: OutboxEntry, error: ChatClientError): void {
     if (!this.#remove(roomId, clientMessageId)) return
     this.#take(clientMessageId)?.reject(error)
-    this.#options.onFailed({ roomId, clientMessageId, content, error })
+    this.#options.onFailed({ roomId, clientMessageId, content, ...(extras && { extras }), error })
   }
 
   #remove(roomId: RoomId, id: ClientMessageId): boolean {

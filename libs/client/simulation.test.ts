@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { ClientFrame } from '#libs/domain/frames.ts'
-import { type ChatClient, createChatClient, MemoryOutboxStorage, type RoomEventFrame } from './index.ts'
+import { type ChatClient, type ChatClientError, createChatClient, MemoryOutboxStorage, type MessageExtras, type NewMessageFrame, type Room, type RoomEventFrame } from './index.ts'
 import { ManualClock, settled } from './test-support/manual-clock.ts'
 import { MemoryNetwork } from './test-support/memory-network.ts'
+import { viewsOf } from './test-support/room-model.ts'
 import { ServerModel } from './test-support/server-model.ts'
 
 /** Small, seeded, good enough: one seed replays any failure. */
@@ -17,7 +18,13 @@ function mulberry32(seed: number): () => number {
   }
 }
 
-const rooms = ['o-1', 'o-2'] as const
+const rooms = ['o-1', 'o-2', 'later'] as const
+/** Alice came into this one with its third event, and is shown nothing older. */
+const VISIBLE_FROM = 3
+const firstSeqOf = (roomId: string) => (roomId === 'later' ? VISIBLE_FROM : 1)
+
+/** One edit, deletion or reaction, with a text that only its event has. */
+type Asked = { readonly roomId: string; readonly mark: string; readonly life: number; outcome?: { readonly seq: number } | ChatClientError }
 
 /** An app over a network that cuts, swallows, repeats, refuses and falls silent, as its seed says. */
 class Simulation {
@@ -31,6 +38,10 @@ class Simulation {
   readonly written: { readonly roomId: string; readonly text: string; readonly id: string }[] = []
   readonly acked: string[] = []
   readonly failed: string[] = []
+  readonly asked: Asked[] = []
+  /** The highest messageIndex that this client was told is seen. */
+  readonly marked = new Map<string, number>()
+  #life = 0
   #faulty = true
   #client: ChatClient
 
@@ -40,13 +51,19 @@ class Simulation {
     this.network.copies = () => (this.#happens(0.05) ? 2 : 1)
     this.model.onPush = () => !this.#happens(0.1)
     this.model.onRequest = (frame) => this.#verdict(frame)
+    for (let i = 1; i < VISIBLE_FROM; i++) this.model.append('later', 'bob', 'not for alice')
+    this.model.update('later', { event: 'participantAdded', userId: 'alice', role: 'member' })
+    this.model.room('later').visibleFrom.set('alice', VISIBLE_FROM)
     this.#client = this.#start()
   }
 
   async step(): Promise<void> {
     const roomId = rooms[Math.floor(this.random() * rooms.length)]!
     const dice = this.random()
-    if (dice < 0.35) this.#write(roomId)
+    if (dice < 0.25) this.#write(roomId)
+    else if (dice < 0.37) this.#ask(roomId)
+    else if (dice < 0.41) this.#mark(roomId)
+    else if (dice < 0.43) this.#client.join(roomId).typing(this.random() < 0.5)
     else if (dice < 0.55) this.model.append(roomId, 'bob', `bob ${this.random()}`)
     else if (dice < 0.6) this.#cable()?.cut()
     else if (dice < 0.62) this.#cable()?.silence()
@@ -80,7 +97,7 @@ class Simulation {
     client.on('failed', ({ clientMessageId }) => this.failed.push(clientMessageId))
     for (const roomId of rooms) {
       const seen = this.seen.get(roomId)!
-      client.join(roomId, { since: seen.length }).on('event', (event) => seen.push(event))
+      client.join(roomId, { since: seen.at(-1)?.seq ?? 0 }).on('event', (event) => seen.push(event))
     }
     void client.connect()
     return client
@@ -88,14 +105,53 @@ class Simulation {
 
   async #restart(): Promise<void> {
     await this.#client.close()
+    this.#life++
+    this.marked.clear()
     this.#client = this.#start()
     await settled()
   }
 
   #write(roomId: string): void {
     const text = `${this.random() < 0.1 ? 'bad' : 'alice'} ${this.written.length}`
-    const { clientMessageId } = this.#client.join(roomId).send(text)
+    const { clientMessageId } = this.#client.join(roomId).send(text, this.#extras(roomId))
     this.written.push({ roomId, text, id: clientMessageId })
+  }
+
+  #extras(roomId: string): MessageExtras {
+    const root = this.#messageOf(roomId)
+    if (this.random() < 0.3 && root) return { replyTo: root.messageId, mentions: ['bob'] }
+    return this.random() < 0.2 ? { productId: 'p-1', location: { latitude: 1, longitude: 2 } } : {}
+  }
+
+  /** A message that the app has seen. */
+  #messageOf(roomId: string): NewMessageFrame | undefined {
+    const messages = this.seen.get(roomId)!.filter((event) => event.type === 'newMessage')
+    return messages[Math.floor(this.random() * messages.length)]
+  }
+
+  #ask(roomId: string): void {
+    const message = this.#messageOf(roomId)
+    if (!message) return
+    const asked: Asked = { roomId, mark: `mark-${this.asked.length}`, life: this.#life }
+    this.asked.push(asked)
+    const end = (outcome: { readonly seq: number } | ChatClientError) => {
+      expect(asked.outcome).toBeUndefined()
+      asked.outcome = outcome
+    }
+    this.#request(this.#client.join(roomId), message.messageId, asked.mark).then(end, end)
+  }
+
+  #request(room: Room, messageId: string, mark: string) {
+    const dice = this.random()
+    if (dice < 0.5) return room.react(messageId, mark)
+    return dice < 0.8 ? room.edit(messageId, mark) : room.change({ name: mark })
+  }
+
+  #mark(roomId: string): void {
+    const index = this.#messageOf(roomId)?.messageIndex
+    if (index === undefined) return
+    this.#client.join(roomId).markSeen(index)
+    this.marked.set(roomId, Math.max(index, this.marked.get(roomId) ?? 0))
   }
 
   #cable() {
@@ -110,10 +166,29 @@ class Simulation {
     // A refusal for good is the message's own: it holds before, during and after the faults.
     if (frame.type === 'sendMessage' && frame.message.startsWith('bad')) return { code: 'content_invalid' } as const
     if (this.#happens(0.08)) return 'loseReply'
-    if (frame.type === 'sendMessage' && this.#happens(0.1)) return { code: 'rate_limited', retryAfterMs: 300 } as const
-    if (frame.type === 'sendMessage' && this.#happens(0.03)) return { code: 'not_joined' } as const
+    const ofRoom = ['sendMessage', 'editMessage', 'react', 'changeRoom', 'mark'].includes(frame.type)
+    if (ofRoom && this.#happens(0.1)) return { code: 'rate_limited', retryAfterMs: 300 } as const
+    if (ofRoom && this.#happens(0.03)) return { code: 'not_joined' } as const
     if (frame.type === 'join' && this.#happens(0.1)) return { code: 'history_unavailable' } as const
     return undefined
+  }
+}
+
+/** Each ended once; what was acknowledged is in the log once, at that place, and in the order of asking. */
+function checkAsked(run: Simulation, roomId: string, log: readonly RoomEventFrame[]): void {
+  const asked = run.asked.filter((one) => one.roomId === roomId)
+  const last = new Map<number, number>()
+  for (const { mark, life, outcome } of asked) {
+    const made = log.filter((event) => event.type === 'roomUpdated' && JSON.stringify(event).includes(`"${mark}"`)).map(({ seq }) => seq)
+    expect(made.length).toBeLessThanOrEqual(1)
+    if (outcome instanceof Error) {
+      // A new client knows nothing of what the last one asked for.
+      expect(outcome.code).toBe('client_closed')
+      continue
+    }
+    expect([outcome?.seq]).toEqual(made)
+    expect(outcome!.seq).toBeGreaterThan(last.get(life) ?? 0)
+    last.set(life, outcome!.seq)
   }
 }
 
@@ -125,10 +200,14 @@ test('whatever happens to the network, the app sees the log as it is and every m
       await run.heal()
       for (const roomId of rooms) {
         const log = run.model.room(roomId).events
-        // Own messages too are given exactly as everybody else gets them.
-        expect(run.seen.get(roomId)).toEqual(log)
-        const mine = log.flatMap((event) => (event.type === 'newMessage' && event.senderId === 'alice' ? event.content : []))
-        expect(mine).toEqual(run.written.filter((message) => message.roomId === roomId && !message.text.startsWith('bad')).map((message) => message.text))
+        const seen = run.seen.get(roomId)!
+        expect(seen.map(({ seq }) => seq)).toEqual(log.slice(firstSeqOf(roomId) - 1).map(({ seq }) => seq))
+        // Own messages and requests too are given exactly as everybody else gets them; a replay shows what they have become.
+        for (const event of seen) expect(viewsOf(log, log[event.seq - 1]!)).toContainEqual(event)
+        checkAsked(run, roomId, log)
+        expect(run.model.room(roomId).receipts.get('alice')?.seen ?? 0).toBeGreaterThanOrEqual(run.marked.get(roomId) ?? 0)
+        const mine = log.flatMap((event) => (event.type === 'newMessage' && event.senderId === 'alice' ? event.clientMessageId : []))
+        expect(mine).toEqual(run.written.filter((message) => message.roomId === roomId && !message.text.startsWith('bad')).map((message) => message.id))
       }
       const ids = (bad: boolean) => run.written.filter(({ text }) => text.startsWith('bad') === bad).map(({ id }) => id)
       expect([...run.acked].sort()).toEqual(ids(false).sort())

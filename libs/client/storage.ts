@@ -62,8 +62,9 @@ export class WebOutboxStorage implements OutboxStorage {
 
 export function isOutboxEntry(value: unknown): value is OutboxEntry {
   if (typeof value !== 'object' || value === null) return false
-  const { clientMessageId, roomId, content, position } = value as Record<string, unknown>
-  return typeof clientMessageId === 'string' && typeof roomId === 'string' && typeof content === 'string' && Number.isFinite(position)
+  const { clientMessageId, roomId, content, extras, position } = value as Record<string, unknown>
+  const hasExtras = extras === undefined || (typeof extras === 'object' && extras !== null)
+  return typeof clientMessageId === 'string' && typeof roomId === 'string' && typeof content === 'string' && hasExtras && Number.isFinite(position)
 }
 
 function parseEntry(text: string | null): OutboxEntry | undefined {

@@ -85,6 +85,11 @@ export class Transport {
     this.#socket.send(JSON.stringify({ id, ...request }))
   }
 
+  /** Sends a request that wants no reply; what is refused comes as an error without an id. Nothing when not online. */
+  tell(request: Request): void {
+    if (this.#link.phase === 'online') this.#socket?.send(JSON.stringify(request))
+  }
+
   #attempt(link: Link): void {
     this.#retryTimer.stop()
     const generation = ++this.#generation

@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { contentRefusal, decide } from './decide.ts'
+import { decide } from './decide.ts'
+import { contentRefusal } from './decide-parts.ts'
 import { evolve, shrinkToStub } from './evolve.ts'
 import { clientMessageIdTimeMs, type ClientMessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
 import type { OrderEvent, RoomInput } from './inputs.ts'
@@ -281,7 +282,7 @@ describe('strangers', () => {
 
   test('an entry of a newer writer takes its seq, if it has one, and changes nothing else', () => {
     const room = { ...newRoom(ROOM), status: 'open' as const, headSeq: 4, lastEventMs: T0 }
-    const event = { type: 'messageEdited', seq: 5, timestampMs: T0 + 1, content: 'x' } as unknown as Entry
+    const event = { type: 'messageForwarded', seq: 5, timestampMs: T0 + 1, content: 'x' } as unknown as Entry
     expect(evolve(room, ROOM, event)).toEqual({ ...room, headSeq: 5, lastEventMs: T0 + 1 })
     const note = { type: 'somethingHeld', what: 'x' } as unknown as Entry
     expect(evolve(room, ROOM, note)).toEqual(room)

@@ -1,10 +1,9 @@
-import { sha256 } from '@noble/hashes/sha2.js'
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
+import { decideCommand } from './decide-command.ts'
+import { decideBlock, ignored, inSequence, orderCardOf } from './decide-parts.ts'
 import { rememberedAck } from './dedupe.ts'
-import type { ErrorCode } from './errors.ts'
-import { clientMessageIdTimeMs, messageIdOf, type UserId } from './ids.ts'
-import type { OrderEvent, RoomCommand, RoomInput } from './inputs.ts'
-import { CLIENT_CLOCK_AHEAD_MS, DEDUPE_WINDOW_MS, HOLD_WINDOW_MS, type RoomLimits } from './limits.ts'
+import { clientMessageIdOf, directRoomId, type UserId } from './ids.ts'
+import type { OrderEvent, RoomInput } from './inputs.ts'
+import { DEDUPE_WINDOW_MS, HOLD_WINDOW_MS, type RoomLimits } from './limits.ts'
 import type { CloseReason, Entry, Participant, RoomEventBody, RoomState } from './room.ts'
 
 /**
@@ -22,18 +21,14 @@ export function decide(state: RoomState | undefined, input: RoomInput, nowMs: nu
       return decideRider(state, input, timeMs)
     case 'orderEnded':
       return decideEnded(state, input, timeMs)
-    case 'sendMessage':
-      return decideSend(state, input, timeMs, limits)
+    case 'orderCreated':
+      return decideCreated(state, input, timeMs)
+    case 'blockChanged':
+      return decideBlockChanged(state, input, timeMs)
+    default:
+      return decideCommand(state, input, timeMs, limits)
   }
 }
-
-/** Gives consecutive seqs, from the room's next one on. */
-function inSequence(state: RoomState | undefined, timestampMs: number, bodies: readonly RoomEventBody[]): readonly Entry[] {
-  const headSeq = state?.headSeq ?? 0
-  return bodies.map((body, i) => ({ ...body, seq: headSeq + 1 + i, timestampMs }))
-}
-
-const ignored = (reason: string): readonly Entry[] => [{ type: 'ignored', reason }]
 
 function decideAccepted(
   state: RoomState | undefined,
@@ -63,6 +58,7 @@ function decideRider(
   if (!state || state.status === 'pending') {
     return [{ type: 'riderHeld', rider: { userId, occurredAtMs, eventId }, heldAtMs: timeMs }]
   }
+  if (state.kind !== 'order') return ignored('the room is not of an order')
   const stands: Entry = { type: 'riderStands', occurredAtMs, eventId }
   // Also where the customer or the vendor delivers himself: he is in the room already, and keeps his role.
   const present = state.participants.get(userId)
@@ -90,68 +86,32 @@ function decideEnded(
   timeMs: number,
 ): readonly Entry[] {
   if (state?.status === 'closed') return ignored('the room is closed already')
+  if (state && state.status === 'open' && state.kind !== 'order') return ignored('the room is not of an order')
   if (state?.status === 'open') return inSequence(state, timeMs, [{ type: 'roomClosed', reason: event.reason }])
   if (state?.heldClose) return ignored('the end of this order is held already')
   return [{ type: 'closeHeld', reason: event.reason, heldAtMs: timeMs }]
 }
 
-function decideSend(
-  state: RoomState | undefined,
-  command: RoomCommand & { type: 'sendMessage' },
-  timeMs: number,
-  limits: RoomLimits,
-): readonly Entry[] {
-  const { senderId, clientMessageId, content, salt } = command
-  if (!state || state.status === 'pending') return [{ type: 'refused', code: 'room_not_found' }]
-  const idTimeMs = clientMessageIdTimeMs(clientMessageId)
-  if (idTimeMs < timeMs - DEDUPE_WINDOW_MS || idTimeMs > timeMs + CLIENT_CLOCK_AHEAD_MS) {
-    return [{ type: 'refused', code: 'client_message_id_expired' }]
-  }
-  // Before any other rule: what was accepted once stays accepted, also for who has left and in a room that has closed.
-  const ack = rememberedAck(state.dedupe, senderId, clientMessageId)
-  if (ack) return [{ type: 'repeated', clientMessageId, ack }]
-  if (state.status === 'closed') return [{ type: 'refused', code: 'room_read_only' }]
-  if (!state.participants.has(senderId)) return [{ type: 'refused', code: 'not_a_participant' }]
-  const code = contentRefusal(content, limits)
-  if (code) return [{ type: 'refused', code }]
-  const { second, counts } = state.sendRate
-  if (second === toSecond(timeMs) && (counts.get(senderId) ?? 0) >= limits.messagesPerSecondMax) {
-    return [{ type: 'refused', code: 'rate_limited', retryAfterMs: 1_000 - (timeMs % 1_000) }]
-  }
-  return inSequence(state, timeMs, [
-    {
-      type: 'messageSent',
-      messageId: messageIdOf(state.roomId, senderId, clientMessageId),
-      clientMessageId,
-      senderId,
-      messageIndex: state.messageCount + 1,
-      content,
-      salt,
-      contentHash: contentHashOf(salt, content),
-    },
-  ])
+/** The pair's direct room is opened by whatever concerns it first. */
+function openDirect(state: RoomState | undefined, a: UserId, b: UserId): RoomEventBody[] {
+  if (state && state.status !== 'pending') return []
+  const participants: Participant[] = [a, b].sort().map((userId) => ({ userId, role: 'member' }))
+  return [{ type: 'roomOpened', kind: 'direct', participants }]
 }
 
-export const toSecond = (timeMs: number): number => Math.floor(timeMs / 1_000)
-
-/** SHA-256 (hex) of salt, a zero byte and content, both as UTF-8. */
-export function contentHashOf(salt: string, content: string): string {
-  return bytesToHex(sha256(utf8ToBytes(`${salt}\0${content}`)))
+function decideCreated(state: RoomState | undefined, event: OrderEvent & { type: 'orderCreated' }, timeMs: number): readonly Entry[] {
+  const { orderId: roomId, customerId, vendorId, subjectId, occurredAtMs } = event
+  if (customerId === vendorId || roomId !== directRoomId(customerId, vendorId)) return ignored('not the direct room of two people')
+  // Its id carries the time of the event: as old as this a second delivery could not be told from the first.
+  if (occurredAtMs < timeMs - DEDUPE_WINDOW_MS) return ignored('the event is too old for a card')
+  const clientMessageId = clientMessageIdOf(`order-card ${subjectId}`, occurredAtMs)
+  if (state && rememberedAck(state.dedupe, customerId, clientMessageId)) return ignored('the card of this order is there already')
+  const card = orderCardOf({ roomId, senderId: customerId, clientMessageId, orderId: subjectId, messageIndex: (state?.messageCount ?? 0) + 1 })
+  return inSequence(state, timeMs, [...openDirect(state, customerId, vendorId), card])
 }
 
-/** Why a message with this content is refused. The edge asks before it bothers the log; the answer that counts is the log's. */
-export function contentRefusal(content: string, limits: RoomLimits): ErrorCode | undefined {
-  const chars = codePoints(content, limits.contentCharsMax)
-  if (chars === 0) return 'content_empty'
-  if (chars > limits.contentCharsMax) return 'content_too_long'
-  // Postgres cannot store U+0000, and a lone surrogate would not survive UTF-8.
-  return content.includes('\0') || !content.isWellFormed() ? 'content_invalid' : undefined
-}
-
-/** Counts Unicode code points; stops just above `max`. */
-function codePoints(text: string, max: number): number {
-  if (text.length <= max) return text.length === 0 ? 0 : 1
-  let count = 0
-  for (const _ of text) if (++count > max) break
-  return count
+function decideBlockChanged(state: RoomState | undefined, event: OrderEvent & { type: 'blockChanged' }, timeMs: number): readonly Entry[] {
+  const { orderId: roomId, blockerId, blockedId } = event
+  if (blockerId === blockedId || roomId !== directRoomId(blockerId, blockedId)) return ignored('not the direct room of two people')
+  return decideBlock(state, timeMs, event, openDirect(state, blockerId, blockedId))
 }

@@ -1,4 +1,4 @@
-import { type ClientMessageId, clientMessageIdTimeMs, type UserId } from './ids.ts'
+import { type ClientMessageId, clientMessageIdTimeMs, type MessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
 import { DEDUPE_WINDOW_MS } from './limits.ts'
 import type { OriginalAck } from './room.ts'
 
@@ -34,6 +34,20 @@ export function rememberedAck(ledger: DedupeLedger, senderId: UserId, id: Client
     if (timeMs < bucket.oldestMs || timeMs > bucket.newestMs) continue
     const ack = bucket.acks.get(key)
     if (ack) return ack
+  }
+  return undefined
+}
+
+/** The remembered ack of the message itself, from whomever; a walk through what the room remembers, newest first. */
+export function rememberedMessage(ledger: DedupeLedger, roomId: RoomId, messageId: MessageId): { readonly senderId: UserId; readonly ack: OriginalAck } | undefined {
+  for (let i = ledger.buckets.length - 1; i >= 0; i--) {
+    for (const [key, ack] of ledger.buckets[i]!.acks) {
+      if (ack.messageId !== messageId) continue
+      const space = key.indexOf(' ')
+      const senderId = key.slice(0, space) as UserId
+      // An edit of it remembers the same messageId, under an id of its own.
+      if (messageIdOf(roomId, senderId, key.slice(space + 1) as ClientMessageId) === messageId) return { senderId, ack }
+    }
   }
   return undefined
 }

@@ -19,6 +19,13 @@ export const errorCatalogue = {
   room_not_found: { retriable: false, httpStatus: 404, message: 'no such room' },
   room_read_only: { retriable: false, httpStatus: 409, message: 'the room is closed for writing' },
   not_joined: { retriable: false, httpStatus: 409, message: 'join the room on this socket first' },
+  not_allowed: { retriable: false, httpStatus: 403, message: 'your role in this room does not allow this' },
+  not_invited: { retriable: false, httpStatus: 403, message: 'you are not invited to this room' },
+  message_not_allowed: { retriable: false, httpStatus: 403, message: 'messages cannot be exchanged in this room' },
+  wrong_room_kind: { retriable: false, httpStatus: 409, message: 'this is not possible in a room of this kind' },
+  message_not_found: { retriable: false, httpStatus: 404, message: 'no such message in this room, or too old for this' },
+  message_deleted: { retriable: false, httpStatus: 409, message: 'the message was deleted' },
+  edit_window_over: { retriable: false, httpStatus: 409, message: 'the message is too old to be edited or deleted' },
   // What they sent
   malformed_frame: { retriable: false, httpStatus: 400, message: 'the frame is not a valid request' },
   unknown_type: { retriable: false, httpStatus: 400, message: 'no such request type' },
@@ -33,11 +40,14 @@ export const errorCatalogue = {
   content_empty: { retriable: false, httpStatus: 400, message: 'a message has at least 1 character' },
   content_too_long: { retriable: false, httpStatus: 400, message: 'the message has more characters than allowed (4,000 unless configured otherwise)' },
   content_invalid: { retriable: false, httpStatus: 400, message: 'a message is well-formed Unicode without U+0000' },
+  invalid_attachment: { retriable: false, httpStatus: 400, message: 'an attachment, location or card is not valid' },
   frame_too_large: { retriable: false, httpStatus: 413, message: 'the frame is larger than the limit' },
   // How much they sent
   rate_limited: { retriable: true, httpStatus: 429, message: 'too many requests: slow down' },
   too_many_connections: { retriable: true, httpStatus: 429, message: 'this user has too many open connections' },
   too_many_pending: { retriable: true, httpStatus: 429, message: 'too many requests without an answer on this socket' },
+  too_many_participants: { retriable: false, httpStatus: 409, message: 'the room has as many people as it may have' },
+  too_many_changes: { retriable: true, httpStatus: 429, message: 'too many messages of this room were edited or deleted in a short time' },
   too_many_rooms: { retriable: false, httpStatus: 429, message: 'this socket has joined too many rooms' },
   // What is out of order on our side
   unavailable: { retriable: true, httpStatus: 503, message: 'a server that this needs cannot be reached: try again' },

@@ -1,7 +1,8 @@
 import { emptyLedger, remember } from './dedupe.ts'
-import { toSecond } from './decide.ts'
-import { isRoomEvent, newRoom, type Entry, type RoomEvent, type RoomState } from './room.ts'
-import type { RoomId, UserId } from './ids.ts'
+import { toSecond } from './decide-parts.ts'
+import { DEDUPE_WINDOW_MS } from './limits.ts'
+import { type BlockKey, blockKey, type Entry, isRoomEvent, type MessageChange, newRoom, type RoomEvent, type RoomState } from './room.ts'
+import { type ClientMessageId, type MessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
 
 /**
  * The state after one entry. Pure and total: the state of a room is the fold of its entries, whoever folds them.
@@ -11,6 +12,7 @@ export function evolve(state: RoomState | undefined, roomId: RoomId, entry: Entr
   switch (entry.type) {
     case 'refused':
     case 'repeated':
+    case 'unchanged':
     case 'ignored':
       return state
   }
@@ -25,10 +27,14 @@ export function evolve(state: RoomState | undefined, roomId: RoomId, entry: Entr
       return { ...room, heldClose: { reason: entry.reason, heldAtMs: entry.heldAtMs }, lastEventMs: entry.heldAtMs }
     case 'riderStands':
       return { ...room, riderWon: { occurredAtMs: entry.occurredAtMs, eventId: entry.eventId } }
-    default:
+    case 'blockStands':
+      return { ...room, blockTimes: withTime(room.blockTimes, blockKey(entry.blockerId, entry.blockedId), entry.occurredAtMs) }
+    default: {
       // A note or reply that only a newer writer knows.
       if (!isRoomEvent(entry)) return state
-      return applyEvent({ ...room, headSeq: entry.seq, lastEventMs: entry.timestampMs }, entry)
+      const after = applyEvent({ ...room, headSeq: entry.seq, lastEventMs: entry.timestampMs }, entry)
+      return 'by' in entry && entry.by && entry.clientMessageId ? rememberCommand(after, entry, entry.by, entry.clientMessageId) : after
+    }
   }
 }
 
@@ -36,10 +42,13 @@ function applyEvent(room: RoomState, event: RoomEvent): RoomState {
   switch (event.type) {
     case 'roomOpened': {
       const participants = new Map(event.participants.map((p) => [p.userId, p.role]))
-      return { ...room, status: 'open', participants, heldRider: null, heldClose: null }
+      const { kind = 'order', name, metadata = {} } = event
+      return { ...room, kind, name: name || null, metadata, status: 'open', participants, heldRider: null, heldClose: null }
     }
-    case 'participantAdded':
-      return { ...room, participants: new Map([...room.participants, [event.participant.userId, event.participant.role]]) }
+    case 'participantAdded': {
+      const { userId, role } = event.participant
+      return { ...room, participants: new Map([...room.participants, [userId, role]]), invited: without(room.invited, userId) }
+    }
     case 'participantRemoved': {
       const participants = new Map(room.participants)
       participants.delete(event.participant.userId)
@@ -55,11 +64,53 @@ function applyEvent(room: RoomState, event: RoomEvent): RoomState {
         dedupe: remember(room.dedupe, event.senderId, event.clientMessageId, ack, timestampMs),
       }
     }
+    case 'messageEdited':
+      return withChange(room, event.messageId, { revision: event.revision, deleted: false, changedMs: event.timestampMs })
+    case 'messageDeleted':
+      return withChange(room, event.messageId, { revision: room.changes.get(event.messageId)?.revision ?? 0, deleted: true, changedMs: event.timestampMs })
+    case 'receiptMoved': {
+      const { userId, delivered, seen, hidden = false } = event
+      return { ...room, receipts: new Map([...room.receipts, [userId, { delivered, seen, hidden }]]) }
+    }
+    case 'roomChanged':
+      return { ...room, name: event.name === undefined ? room.name : event.name || null, metadata: event.metadata ?? room.metadata }
+    case 'mediatorInvited':
+      return { ...room, invited: new Set([...room.invited, event.userId]) }
+    case 'blockSet': {
+      const key = blockKey(event.blockerId, event.blockedId)
+      const blocks = without(room.blocks, key)
+      return { ...room, blocks: event.on ? new Set([...blocks, key]) : blocks, blockTimes: withTime(room.blockTimes, key, event.occurredAtMs) }
+    }
     case 'roomClosed':
       return { ...room, status: 'closed', sendRate: { second: 0, counts: new Map() } }
     default:
       return room
   }
+}
+
+function without<T>(set: ReadonlySet<T>, value: T): ReadonlySet<T> {
+  if (!set.has(value)) return set
+  const rest = new Set(set)
+  rest.delete(value)
+  return rest
+}
+
+const withTime = (times: RoomState['blockTimes'], key: BlockKey, timeMs: number | undefined): RoomState['blockTimes'] =>
+  timeMs === undefined ? times : new Map([...times, [key, timeMs]])
+
+/** Forgets changes of messages that nobody can change any more. */
+function withChange(room: RoomState, messageId: MessageId, change: MessageChange): RoomState {
+  const kept = [...room.changes].filter(([id, { changedMs }]) => id !== messageId && changedMs >= change.changedMs - DEDUPE_WINDOW_MS)
+  return { ...room, changes: new Map([...kept, [messageId, change]]) }
+}
+
+/** A repeat of the command that made this event gets its ack again; the event counts as one of the sender's second. */
+function rememberCommand(room: RoomState, event: RoomEvent, by: UserId, clientMessageId: ClientMessageId): RoomState {
+  const { seq, timestampMs } = event
+  const messageId = 'messageId' in event ? event.messageId : messageIdOf(room.roomId, by, clientMessageId)
+  const ack = { messageId, seq, messageIndex: room.messageCount, timestampMs }
+  const sendRate = room.status === 'closed' ? room.sendRate : countSend(room, by, timestampMs)
+  return { ...room, sendRate, dedupe: remember(room.dedupe, by, clientMessageId, ack, timestampMs) }
 }
 
 function countSend(room: RoomState, senderId: UserId, timestampMs: number): RoomState['sendRate'] {
@@ -73,5 +124,6 @@ function countSend(room: RoomState, senderId: UserId, timestampMs: number): Room
  * then, with or without what is dropped here, so when exactly this happens changes no decision.
  */
 export function shrinkToStub(room: RoomState): RoomState {
-  return { ...newRoom(room.roomId), status: 'closed', headSeq: room.headSeq, messageCount: room.messageCount, lastEventMs: room.lastEventMs, dedupe: { ...emptyLedger, firstBucket: room.dedupe.firstBucket + room.dedupe.buckets.length } }
+  const { roomId, kind, headSeq, messageCount, lastEventMs, dedupe } = room
+  return { ...newRoom(roomId), kind, status: 'closed', headSeq, messageCount, lastEventMs, dedupe: { ...emptyLedger, firstBucket: dedupe.firstBucket + dedupe.buckets.length } }
 }

@@ -1,6 +1,7 @@
 import type { ErrorCode } from './errors.ts'
 import type { ClientMessageId, MessageId, RoomId, UserId } from './ids.ts'
-import type { CloseReason, Participant, Role } from './room.ts'
+import type { MessagePayload } from './payload.ts'
+import type { CloseReason, HistoryRule, MessageType, Metadata, Participant, RemovalReason, Role, RoomKind, Target } from './room.ts'
 
 /**
  * The frames of subprotocol `chat.v1`: JSON text, one object a frame. docs/protocol.md is their reference.
@@ -17,23 +18,66 @@ export type ClientFrame =
   /** `since`: the last seq that the client holds of this room (default 0: everything). */
   | { readonly id?: RequestId; readonly type: 'join'; readonly roomId: RoomId; readonly since?: number }
   | { readonly id?: RequestId; readonly type: 'leave'; readonly roomId?: RoomId }
-  | {
+  | ({
       readonly id?: RequestId
       readonly type: 'sendMessage'
       /** May be left out on a socket of `/chat?orderId=`. */
       readonly roomId?: RoomId
       /** UUIDv7 or ULID, made from server time; where it is missing, the edge makes one (and a retry may double). */
       readonly clientMessageId?: string
+      /** May be empty beside attachments, a location or a card. */
       readonly message: string
+      /** Left out: text. */
+      readonly messageType?: Exclude<MessageType, 'system'>
+      /** messageId of the thread's first message. */
+      readonly replyTo?: MessageId
+      readonly mentions?: readonly UserId[]
+    } & MessagePayload)
+  | (RoomRequest & { readonly type: 'editMessage'; readonly messageId: MessageId; readonly message: string })
+  | (RoomRequest & { readonly type: 'deleteMessage'; readonly messageId: MessageId })
+  /** `on: false` takes it back. */
+  | (RoomRequest & { readonly type: 'react'; readonly messageId: MessageId; readonly emoji: string; readonly on?: boolean })
+  /** Up to which messageIndex everything was delivered to this device, or seen. `hidden`: others are not told. */
+  | { readonly id?: RequestId; readonly type: 'mark'; readonly roomId?: RoomId; readonly delivered?: number; readonly seen?: number; readonly hidden?: boolean }
+  /** Not durable, no reply unless refused; on: again every 3 s while it lasts, since it ends by itself after 5. */
+  | { readonly id?: RequestId; readonly type: 'typing'; readonly roomId?: RoomId; readonly on: boolean }
+  | { readonly id?: RequestId; readonly type: 'setPresence'; readonly status: 'online' | 'away'; readonly hideLastSeen?: boolean }
+  /** Whose cards this socket shows: replaces what it showed before. */
+  | { readonly id?: RequestId; readonly type: 'watchProducts'; readonly productIds: readonly string[] }
+  | {
+      readonly id?: RequestId
+      readonly type: 'createConversation'
+      readonly kind: 'direct' | 'group'
+      /** Of the others; oneself is in, as the owner of a group. */
+      readonly participants: readonly UserId[]
+      /** Needed for a group: creating it again with the same one gives the same room. */
+      readonly clientId?: string
+      readonly name?: string
+      readonly metadata?: Metadata
+      readonly history?: HistoryRule
     }
+  | (RoomRequest & { readonly type: 'addParticipant'; readonly userId: UserId; readonly role?: 'owner' | 'member' | 'observer' })
+  /** Oneself: leaves the conversation (`leave` only ends what this socket follows). */
+  | (RoomRequest & { readonly type: 'removeParticipant'; readonly userId: UserId })
+  | (RoomRequest & { readonly type: 'changeRoom'; readonly name?: string; readonly metadata?: Metadata })
+  | (RoomRequest & { readonly type: 'inviteMediator'; readonly userId: UserId })
+  | (RoomRequest & { readonly type: 'acceptInvitation' })
+  | (RoomRequest & { readonly type: 'resolveDispute'; readonly note?: string })
   | { readonly id?: RequestId; readonly type: 'authenticate'; readonly token: string }
   | { readonly id?: RequestId; readonly type: 'ping' }
+
+/** A request about one room that becomes an event of it: repeated with the same id it gets the same ack. */
+type RoomRequest = {
+  readonly id?: RequestId
+  readonly roomId?: RoomId
+  readonly clientMessageId?: string
+}
 
 export type ServerFrame = ReplyFrame | PushFrame
 
 export type ReplyFrame = AckFrame | ErrorFrame | JoinedFrame
 
-/** Of a `sendMessage` it carries all fields below; of `leave`, `authenticate` and `ping` only what is said there. */
+/** Of a `sendMessage` it carries all fields to `timestamp`; of `leave`, `authenticate` and `ping` only what is said there. */
 export type AckFrame = {
   readonly id?: RequestId
   readonly type: 'ack'
@@ -43,8 +87,14 @@ export type AckFrame = {
   readonly messageIndex?: number
   readonly clientMessageId?: ClientMessageId
   readonly timestamp?: number
+  /** Of a message in a thread: where its first one is. */
+  readonly replyToSeq?: number
   /** True where this clientMessageId had been accepted before: the other fields are those of the original ack. */
   readonly repeated?: true
+  /** The event that a request other than `sendMessage` has made, as the others get it; it stands in its place in the order. */
+  readonly event?: RoomUpdatedFrame
+  /** True where it was so already: no event was made. */
+  readonly unchanged?: true
   /** Answer to `ping`. */
   readonly serverTimeMs?: number
   /** Answer to `authenticate`: when the new token expires. */
@@ -73,6 +123,13 @@ export type JoinedFrame = {
   readonly messageCount: number
   readonly readOnly: boolean
   readonly participants: readonly Participant[]
+  readonly kind: RoomKind
+  readonly name?: string
+  readonly metadata?: Metadata
+  /** Of those who show them, and one's own, in messageIndexes. Unread is messageCount minus one's own `seen`. */
+  readonly receipts: readonly ReceiptFields[]
+  /** Events below this seq are not shown to this user, who came later. */
+  readonly visibleFrom?: number
   /** True while the log cannot be read: what is newer than the history in Postgres comes later, in order. */
   readonly stale?: true
 }
@@ -93,6 +150,32 @@ export type PushFrame =
   | { readonly type: 'left'; readonly roomId: RoomId; readonly code: ErrorCode }
   /** `heads`: the head seq of each joined room; one above what the client holds means: join again with `since`. */
   | { readonly type: 'heartbeat'; readonly serverTimeMs: number; readonly heads: Readonly<Record<string, number>> }
+  /** Without a seq, and never replayed. `on` lasts 5 s unless it comes again. */
+  | { readonly type: 'typing'; readonly roomId: RoomId; readonly userId: UserId; readonly on: boolean }
+  /** Of people of a joined room: all at the join, then who changes. */
+  | { readonly type: 'presence'; readonly roomId: RoomId; readonly users: readonly PresenceFields[] }
+  /** The present data of a watched product. */
+  | { readonly type: 'cardUpdated'; readonly productId: string; readonly product: ProductFields }
+
+export type ReceiptFields = { readonly userId: UserId; readonly delivered: number; readonly seen: number }
+
+export type PresenceFields = {
+  readonly userId: UserId
+  readonly status: 'online' | 'away' | 'offline'
+  /** Only of who is offline and lets others know. */
+  readonly lastSeenMs?: number
+}
+
+/** A card of a product, as its last `product.updated` had it. */
+export type ProductFields = {
+  readonly productId: string
+  readonly name: string
+  readonly priceMinor?: number
+  readonly currency?: string
+  readonly imageUrl?: string
+  readonly available?: boolean
+  readonly updatedAtMs: number
+}
 
 /** One durable room event: exactly one frame for each `seq`. */
 export type RoomEventFrame = NewMessageFrame | RoomUpdatedFrame
@@ -106,10 +189,20 @@ export type NewMessageFrame = {
   readonly senderId: UserId
   /** Counts only messages, from 1: unread is arithmetic on it. */
   readonly messageIndex: number
-  /** null once it was erased. */
+  /** Its last revision; null once it was deleted or erased. */
   readonly content: string | null
   readonly timestamp: number
-}
+  /** Left out: text. */
+  readonly messageType?: MessageType
+  readonly replyTo?: MessageId
+  readonly replyToSeq?: number
+  readonly mentions?: readonly UserId[]
+  /** How often it was edited, in a replay. */
+  readonly revision?: number
+  readonly deleted?: true
+  /** Between the sender and this user there is a block. */
+  readonly hidden?: true
+} & MessagePayload
 
 export type RoomUpdatedFrame = {
   readonly type: 'roomUpdated'
@@ -117,10 +210,22 @@ export type RoomUpdatedFrame = {
   readonly seq: number
   readonly timestamp: number
 } & (
-  | { readonly event: 'roomOpened'; readonly participants: readonly Participant[] }
-  | { readonly event: 'participantAdded'; readonly userId: UserId; readonly role: Role }
-  | { readonly event: 'participantRemoved'; readonly userId: UserId; readonly role: Role; readonly reason: 'replaced' }
-  | { readonly event: 'roomClosed'; readonly reason: CloseReason }
+  | { readonly event: 'roomOpened'; readonly participants: readonly Participant[]; readonly kind?: RoomKind; readonly name?: string; readonly metadata?: Metadata }
+  /** Of somebody who is in already: he has another role now. */
+  | { readonly event: 'participantAdded'; readonly userId: UserId; readonly role: Role; readonly by?: UserId }
+  | { readonly event: 'participantRemoved'; readonly userId: UserId; readonly role: Role; readonly reason: RemovalReason; readonly by?: UserId }
+  | { readonly event: 'roomClosed'; readonly reason: CloseReason; readonly note?: string; readonly by?: UserId }
+  /** `content` null: a later revision is known already, or it was deleted. */
+  | ({ readonly event: 'messageEdited'; readonly revision: number; readonly content: string | null; readonly by: UserId } & Target)
+  | ({ readonly event: 'messageDeleted'; readonly by: UserId } & Target)
+  | ({ readonly event: 'reactionSet'; readonly emoji: string; readonly on: boolean; readonly by: UserId } & Target)
+  | ({ readonly event: 'receiptMoved' } & ReceiptFields)
+  | { readonly event: 'roomChanged'; readonly name?: string; readonly metadata?: Metadata; readonly by?: UserId }
+  | { readonly event: 'mediatorInvited'; readonly userId: UserId; readonly by?: UserId }
+  /** To the blocker alone. */
+  | { readonly event: 'blockSet'; readonly userId: UserId; readonly on: boolean }
+  /** Something that is not this user's to know; it only takes its seq. */
+  | { readonly event: 'private' }
   /** An event type that this node does not know yet: it keeps its seq, and a client only counts it. */
   | { readonly event: 'unknown' }
 )

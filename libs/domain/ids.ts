@@ -51,3 +51,23 @@ export function messageIdOf(roomId: RoomId, senderId: UserId, clientMessageId: C
   // None of the three can contain a space, so the joined name is unambiguous.
   return uuidV5(`${roomId} ${senderId} ${clientMessageId}`, MESSAGE_NAMESPACE) as MessageId
 }
+
+const ROOM_NAMESPACE = 'd3b7c6a0-4f54-5a1c-8a35-6a0f4f6b1c52'
+
+/** The direct room of two people: the same whoever asks. */
+export function directRoomId(a: UserId, b: UserId): RoomId {
+  return uuidV5(`direct ${[a, b].sort().join(' ')}`, ROOM_NAMESPACE) as RoomId
+}
+
+/** @param clientId the creator's own id for it: creating twice is creating once */
+export const groupRoomId = (creatorId: UserId, clientId: string): RoomId => uuidV5(`group ${creatorId} ${clientId}`, ROOM_NAMESPACE) as RoomId
+export const jobRoomId = (jobId: string): RoomId => uuidV5(`job ${jobId}`, ROOM_NAMESPACE) as RoomId
+/** Of the room that the dispute is about. */
+export const disputeRoomId = (subject: RoomId): RoomId => uuidV5(`dispute ${subject}`, ROOM_NAMESPACE) as RoomId
+
+/** A UUIDv7 of `timeMs` that is the same for the same name: for messages that an event makes. */
+export function clientMessageIdOf(name: string, timeMs: number): ClientMessageId {
+  const time = Math.max(0, Math.floor(timeMs)).toString(16).padStart(12, '0')
+  const hash = uuidV5(name, MESSAGE_NAMESPACE)
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${hash.slice(15)}` as ClientMessageId
+}

@@ -2,14 +2,55 @@
 export type RoomLimits = {
   /** Unicode code points of a message: `content_too_long` above. */
   readonly contentCharsMax: number
-  /** Messages per sender, room and second of event time: `rate_limited` above. */
+  /** Messages (and edits, reactions, …) per sender, room and second of event time: `rate_limited` above. */
   readonly messagesPerSecondMax: number
+  /** People in a room: `too_many_participants` above. */
+  readonly participantsMax: number
+  /** How long the sender may edit or delete a message, at most `DEDUPE_WINDOW_MS`: `edit_window_over` after. */
+  readonly editWindowMs: number
+  /** Edited and deleted messages that a room remembers at once: `too_many_changes` above. */
+  readonly changedMessagesMax: number
+  /** Of one message: `invalid_attachment` above. */
+  readonly attachmentsMax: number
+  /** Of one file: `invalid_attachment` above. */
+  readonly attachmentBytesMax: number
+  /** Hosts that attachments may be linked from, and uploads are served from: `invalid_attachment` for others. */
+  readonly attachmentHosts: readonly string[]
 }
-
-export const defaultRoomLimits: RoomLimits = { contentCharsMax: 4_000, messagesPerSecondMax: 20 }
 
 const MINUTE_MS = 60_000
 const DAY_MS = 24 * 60 * MINUTE_MS
+
+export const defaultRoomLimits: RoomLimits = {
+  contentCharsMax: 4_000,
+  messagesPerSecondMax: 20,
+  participantsMax: 1_000,
+  editWindowMs: DAY_MS,
+  changedMessagesMax: 1_000,
+  attachmentsMax: 10,
+  attachmentBytesMax: 25 * 1024 * 1024,
+  attachmentHosts: [],
+}
+
+/** What is the same in every deployment; the code of what exceeds it in brackets. */
+export const fixedLimits = {
+  /** Of a room's name, in code points (`invalid_request`). */
+  nameCharsMax: 100,
+  /** Entries of a room's metadata, and of a key and a value in UTF-16 units (`invalid_request`). */
+  metadataEntriesMax: 20,
+  metadataKeyCharsMax: 64,
+  metadataValueCharsMax: 512,
+  /** People whom one message mentions (`invalid_request`). */
+  mentionsMax: 50,
+  /** Of an emoji, in UTF-16 units (`invalid_request`). */
+  emojiCharsMax: 32,
+  /** Of a message's payload as JSON, in UTF-16 units (`invalid_attachment`). */
+  payloadCharsMax: 16_384,
+  /** Mediators invited to one dispute (`too_many_participants`). */
+  invitedMax: 10,
+  /** Of what was said when a dispute was resolved, in code points (`invalid_request`). */
+  noteCharsMax: 1_000,
+} as const
 
 /** How long a clientMessageId is remembered, by the time that it carries. */
 export const DEDUPE_WINDOW_MS = 7 * DAY_MS

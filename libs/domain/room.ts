@@ -2,31 +2,107 @@ import type { ClientMessageId, MessageId, RoomId, UserId } from './ids.ts'
 import { type DedupeLedger, emptyLedger } from './dedupe.ts'
 import type { ErrorCode } from './errors.ts'
 
-export type Role = 'customer' | 'vendor' | 'rider'
-export type CloseReason = 'delivered' | 'cancelled'
+/**
+ * order: follows an order's events. direct: of two people, the same for the same pair. group: of whom its owner lets in.
+ * job: of a client and a provider. dispute: about an order or a job, with a mediator where one was invited.
+ */
+export const roomKinds = ['order', 'direct', 'group', 'job', 'dispute'] as const
+export type RoomKind = (typeof roomKinds)[number]
+export const roles = ['customer', 'vendor', 'rider', 'client', 'provider', 'owner', 'member', 'mediator', 'observer'] as const
+export type Role = (typeof roles)[number]
+export type CloseReason = 'delivered' | 'cancelled' | 'resolved'
+export type RemovalReason = 'replaced' | 'left' | 'removed' | 'resolved'
 export type Participant = { readonly userId: UserId; readonly role: Role }
+/** What newcomers see: everything, or only what came after they did. */
+export type HistoryRule = 'all' | 'fromJoin'
+export type Metadata = Readonly<Record<string, string>>
+/** undefined: text. */
+export const messageTypes = ['image', 'file', 'location', 'productCard', 'orderCard', 'system'] as const
+export type MessageType = (typeof messageTypes)[number]
 
 /** A durable room event. Each takes the next `seq` of its room: from 1, no holes. Times are ms since 1970. */
 export type RoomEvent = { readonly seq: number; readonly timestampMs: number } & RoomEventBody
 
+/**
+ * Of an event that a command has made: `by` who asked, and the id under which a repeat of the command gets this event's
+ * ack again (`messageSent` has `senderId` and the same id).
+ */
+type Asked = { readonly by?: UserId; readonly clientMessageId?: ClientMessageId }
+
+/** Fields with `?` are left out where they have nothing to say, also in events of writers that did not know them. */
 export type RoomEventBody =
-  | { readonly type: 'roomOpened'; readonly participants: readonly Participant[] }
-  | { readonly type: 'participantAdded'; readonly participant: Participant }
-  | { readonly type: 'participantRemoved'; readonly participant: Participant; readonly reason: 'replaced' }
   | {
-      readonly type: 'messageSent'
-      readonly messageId: MessageId
-      readonly clientMessageId: ClientMessageId
-      readonly senderId: UserId
-      /** Counts only messages, from 1. */
-      readonly messageIndex: number
-      readonly content: string
-      /** Random bytes of the sender's edge (base64url), kept beside the content and erased with it. */
-      readonly salt: string
-      /** SHA-256 of salt and content (hex): all that an audit needs once the content is erased. */
-      readonly contentHash: string
+      readonly type: 'roomOpened'
+      readonly participants: readonly Participant[]
+      /** Left out: order. */
+      readonly kind?: RoomKind
+      readonly creatorId?: UserId
+      readonly name?: string
+      readonly metadata?: Metadata
+      /** Left out: all. */
+      readonly history?: HistoryRule
+      /** What it is about: the order, or the job. */
+      readonly subjectId?: string
     }
-  | { readonly type: 'roomClosed'; readonly reason: CloseReason }
+  | ({ readonly type: 'participantAdded'; readonly participant: Participant } & Asked)
+  | ({ readonly type: 'participantRemoved'; readonly participant: Participant; readonly reason: RemovalReason } & Asked)
+  | MessageSentBody
+  | ({ readonly type: 'messageEdited' } & Target & Content & { readonly revision: number } & Required<Asked>)
+  | ({ readonly type: 'messageDeleted' } & Target & Required<Asked>)
+  | ({ readonly type: 'reactionSet'; readonly emoji: string; readonly on: boolean } & Target & Required<Asked>)
+  /** A cursor that only goes up: messageIndexes up to which the user's devices have, and he has seen, all. */
+  | {
+      readonly type: 'receiptMoved'
+      readonly userId: UserId
+      readonly delivered: number
+      readonly seen: number
+      /** He does not want others to know. */
+      readonly hidden?: true
+    }
+  | ({ readonly type: 'roomChanged'; readonly name?: string; readonly metadata?: Metadata } & Asked)
+  | ({ readonly type: 'mediatorInvited'; readonly userId: UserId } & Asked)
+  /** Between two people of this room. In a direct room nobody can send while there is one; elsewhere `hiddenFor` marks. */
+  | ({ readonly type: 'blockSet' } & BlockWord)
+  | ({ readonly type: 'roomClosed'; readonly reason: CloseReason; readonly note?: string } & Asked)
+
+/** What somebody has said about another last. */
+export type BlockWord = {
+  readonly blockerId: UserId
+  readonly blockedId: UserId
+  readonly on: boolean
+  /** When he said so: the later word wins, in any order of arrival, and of two at the same time the block. Left out: this one wins. */
+  readonly occurredAtMs?: number
+}
+
+/** Kept apart from the rest in Postgres, and erased together. */
+export type Content = {
+  readonly content: string
+  /** Random bytes of the sender's edge (base64url), kept beside the content and erased with it. */
+  readonly salt: string
+  /** SHA-256 of salt and content (hex): all that an audit needs once the content is erased. */
+  readonly contentHash: string
+}
+
+/** The message that an event is about. */
+export type Target = { readonly messageId: MessageId; readonly messageSeq: number }
+
+export type MessageSentBody = {
+  readonly type: 'messageSent'
+  readonly messageId: MessageId
+  readonly clientMessageId: ClientMessageId
+  readonly senderId: UserId
+  /** Counts only messages, from 1. */
+  readonly messageIndex: number
+  readonly messageType?: MessageType
+  /** JSON of `MessagePayload` (payload.ts): part of the content, also of its hash and its erasure. */
+  readonly payload?: string
+  /** The first message of the thread. */
+  readonly replyTo?: MessageId
+  readonly replyToSeq?: number
+  readonly mentions?: readonly UserId[]
+  /** Participants between whom and the sender there is a block: their clients hide it. */
+  readonly hiddenFor?: readonly UserId[]
+} & Content
 
 /** What an order event does to a room's state without a durable event: it takes no seq and no client sees it. */
 export type RoomNote =
@@ -34,6 +110,8 @@ export type RoomNote =
   | { readonly type: 'closeHeld'; readonly reason: CloseReason; readonly heldAtMs: number }
   /** The rider stands (so far as there is one); only the time of the winning assignment moves. */
   | { readonly type: 'riderStands'; readonly occurredAtMs: number; readonly eventId: string }
+  /** The block stands, or there is none, as before; only the time of the last word about it moves. */
+  | { readonly type: 'blockStands'; readonly blockerId: UserId; readonly blockedId: UserId; readonly occurredAtMs: number }
 
 /** An answer to the sender of one command. Changes nothing. */
 export type Reply =
@@ -44,12 +122,17 @@ export type Reply =
     }
   /** The same clientMessageId again: the original ack. */
   | { readonly type: 'repeated'; readonly clientMessageId: ClientMessageId; readonly ack: OriginalAck }
+  /** It is so already: a room that exists, a participant who is in, a cursor that is not behind. */
+  | { readonly type: 'unchanged'; readonly headSeq: number }
   /** An input that changes nothing; `reason` is for people who read the topic. */
   | { readonly type: 'ignored'; readonly reason: string }
 
 export type Entry = RoomEvent | RoomNote | Reply
 
-/** What the sender was told when his message became durable, and is told again for every repeat. */
+/**
+ * What the sender was told when his command became durable, and is told again for every repeat. Of a command that is no
+ * message: the message that it is about (or the id that one would have), and the room's count of messages.
+ */
 export type OriginalAck = {
   readonly messageId: MessageId
   readonly seq: number
@@ -64,9 +147,16 @@ export type RiderAssignment = {
   readonly eventId: string
 }
 
+/** messageIndexes. */
+export type Receipt = { readonly delivered: number; readonly seen: number; readonly hidden: boolean }
+
+/** Of a message that was edited or deleted, for as long as it may be edited. */
+export type MessageChange = { readonly revision: number; readonly deleted: boolean; readonly changedMs: number }
+
 /** The state that `decide` reads and `evolve` makes. Immutable. */
 export type RoomState = {
   readonly roomId: RoomId
+  readonly kind: RoomKind
   /** pending: order events came before `order.accepted`; nobody can see the room yet. */
   readonly status: 'pending' | 'open' | 'closed'
   readonly headSeq: number
@@ -74,23 +164,47 @@ export type RoomState = {
   /** Event time never runs backwards in a room. 0 before the first event. */
   readonly lastEventMs: number
   readonly participants: ReadonlyMap<UserId, Role>
+  readonly name: string | null
+  readonly metadata: Metadata
+  /** Mediators who may come in. */
+  readonly invited: ReadonlySet<UserId>
+  /** `<blocker> <blocked>` */
+  readonly blocks: ReadonlySet<BlockKey>
+  /** When the last word about a block was said, also of those that were lifted: an earlier one that comes later loses. */
+  readonly blockTimes: ReadonlyMap<BlockKey, number>
+  readonly receipts: ReadonlyMap<UserId, Receipt>
+  readonly changes: ReadonlyMap<MessageId, MessageChange>
   /** The winning assignment's time, and before opening its rider too. */
   readonly riderWon: { readonly occurredAtMs: number; readonly eventId: string } | null
   readonly heldRider: (RiderAssignment & { readonly heldAtMs: number }) | null
   readonly heldClose: { readonly reason: CloseReason; readonly heldAtMs: number } | null
-  /** Messages per sender within one second of event time. */
+  /** Commands that became events, per sender within one second of event time. */
   readonly sendRate: { readonly second: number; readonly counts: ReadonlyMap<UserId, number> }
   readonly dedupe: DedupeLedger
 }
 
+export type BlockKey = `${UserId} ${UserId}`
+export const blockKey = (blockerId: UserId, blockedId: UserId): BlockKey => `${blockerId} ${blockedId}`
+
+export const isBlocked = (blocks: ReadonlySet<BlockKey>, a: UserId, b: UserId): boolean =>
+  blocks.size > 0 && (blocks.has(blockKey(a, b)) || blocks.has(blockKey(b, a)))
+
 export function newRoom(roomId: RoomId): RoomState {
   return {
     roomId,
+    kind: 'order',
     status: 'pending',
     headSeq: 0,
     messageCount: 0,
     lastEventMs: 0,
     participants: new Map(),
+    name: null,
+    metadata: {},
+    invited: new Set(),
+    blocks: new Set(),
+    blockTimes: new Map(),
+    receipts: new Map(),
+    changes: new Map(),
     riderWon: null,
     heldRider: null,
     heldClose: null,

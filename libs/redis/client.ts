@@ -40,7 +40,7 @@ export function createRedis(config: RedisConfig, logger: Logger): Redis {
   let down = false
   redis.on('error', (err: Error) => {
     // Once per outage, not once per attempt.
-    if (!down) logger.warn({ err: { message: err.message } }, 'Redis cannot be reached: limits are per node')
+    if (!down) logger.warn({ err: { message: err.message } }, 'Redis cannot be reached: no typing, no presence, limits per node')
     down = true
   })
   redis.on('ready', () => {

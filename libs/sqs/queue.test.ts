@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { sqsConfigFromEnv } from './queue.ts'
+import { sqsConfigFromEnv, sqsConfigsFromEnv } from './queue.ts'
 
 test('AWS: region from the queue URL, endpoint and credentials as the SDK finds them', () => {
   expect(sqsConfigFromEnv({ SQS_QUEUE_URL: 'https://sqs.eu-west-1.amazonaws.com/123456789012/order-events' })).toEqual({
@@ -27,4 +27,12 @@ test('what is set wins; a stand-in elsewhere uses the credentials of the environ
 test('the queue URL is needed, and is one', () => {
   expect(() => sqsConfigFromEnv({})).toThrow(/SQS_QUEUE_URL is not set/)
   expect(() => sqsConfigFromEnv({ SQS_QUEUE_URL: 'order-events' })).toThrow(/SQS_QUEUE_URL must be a URL/)
+})
+
+test('several queues, each once, each with a region of its own', () => {
+  const [orders, users] = ['https://sqs.eu-west-1.amazonaws.com/1/orders', 'https://sqs.us-east-2.amazonaws.com/1/users']
+  expect(sqsConfigsFromEnv({ SQS_QUEUE_URL: `${orders}, ${users},${orders}` }).map(({ queueUrl, region }) => [queueUrl, region])).toEqual([[orders, 'eu-west-1'], [users, 'us-east-2']])
+  expect(sqsConfigsFromEnv({ SQS_QUEUE_URL: orders })).toEqual([sqsConfigFromEnv({ SQS_QUEUE_URL: orders })])
+  expect(() => sqsConfigsFromEnv({ SQS_QUEUE_URL: `${orders},users` })).toThrow(/SQS_QUEUE_URL must be a URL/)
+  expect(() => sqsConfigsFromEnv({})).toThrow(/SQS_QUEUE_URL is not set/)
 })

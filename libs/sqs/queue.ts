@@ -7,7 +7,7 @@ import {
   SendMessageCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs'
-import { type Env, envOptional, envUrl } from '#libs/runtime/env.ts'
+import { type Env, envList, envOptional, envUrl } from '#libs/runtime/env.ts'
 
 export type SqsConfig = {
   readonly queueUrl: string
@@ -34,6 +34,11 @@ export function sqsConfigFromEnv(env: Env): SqsConfig {
     // A stand-in on this machine takes any credentials; without this the SDK would look for an instance role.
     credentials: isLoopback(host) && envOptional(env, 'AWS_ACCESS_KEY_ID') === undefined ? 'local' : 'chain',
   }
+}
+
+/** `SQS_QUEUE_URL` may name several queues, comma-separated; all else is the same for all. */
+export function sqsConfigsFromEnv(env: Env): readonly SqsConfig[] {
+  return [...new Set(envList(env, 'SQS_QUEUE_URL'))].map((queueUrl) => sqsConfigFromEnv({ ...env, SQS_QUEUE_URL: queueUrl }))
 }
 
 const regionOf = (queueUrl: string): string | undefined => /^sqs\.([a-z0-9-]+)\.amazonaws\./.exec(new URL(queueUrl).hostname)?.[1]

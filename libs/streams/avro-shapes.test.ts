@@ -20,6 +20,9 @@ const rider = { userId: user('r1'), role: 'rider' as const }
 const ack = { messageId: 'm' as MessageId, seq: 2 ** 53 - 2, messageIndex: 1, timestampMs: 5 }
 const message = { messageId: 'm' as MessageId, clientMessageId: 'c' as ClientMessageId, senderId: user('a'), messageIndex: 1, content: 'ä💥', salt: 's', contentHash: 'h' }
 
+const target = { messageId: 'm' as MessageId, messageSeq: 2 }
+const asked = { by: user('a'), clientMessageId: 'c' as ClientMessageId }
+
 const entries: Record<Entry['type'], Entry> = {
   roomOpened: { type: 'roomOpened', ...at, participants: [{ userId: user('a'), role: 'customer' }, rider] },
   participantAdded: { type: 'participantAdded', ...at, participant: rider },
@@ -32,12 +35,31 @@ const entries: Record<Entry['type'], Entry> = {
   refused: { type: 'refused', code: 'rate_limited', retryAfterMs: 7 },
   repeated: { type: 'repeated', clientMessageId: 'c' as ClientMessageId, ack },
   ignored: { type: 'ignored', reason: 'r' },
+  unchanged: { type: 'unchanged', headSeq: 7 },
+  messageEdited: { type: 'messageEdited', ...at, ...target, ...asked, revision: 1, content: 'x', salt: 's', contentHash: 'h' },
+  messageDeleted: { type: 'messageDeleted', ...at, ...target, ...asked },
+  reactionSet: { type: 'reactionSet', ...at, ...target, ...asked, emoji: '👍🏽', on: true },
+  receiptMoved: { type: 'receiptMoved', ...at, userId: user('a'), delivered: 2, seen: 1, hidden: true },
+  roomChanged: { type: 'roomChanged', ...at, ...asked, name: 'n', metadata: { k: 'v' } },
+  mediatorInvited: { type: 'mediatorInvited', ...at, ...asked, userId: user('m') },
+  blockSet: { type: 'blockSet', ...at, blockerId: user('a'), blockedId: user('b'), on: false },
+  blockStands: { type: 'blockStands', blockerId: user('a'), blockedId: user('b'), occurredAtMs: 5 },
 }
+
+/** What may be left out, given. */
+const full: readonly Entry[] = [
+  { type: 'roomOpened', ...at, participants: [], kind: 'group', creatorId: user('a'), name: 'n', metadata: { a: 'b' }, history: 'fromJoin', subjectId: 'j1' },
+  { type: 'participantAdded', ...at, participant: rider, ...asked },
+  { type: 'participantRemoved', ...at, participant: rider, reason: 'left', ...asked },
+  { type: 'messageSent', ...at, ...message, messageType: 'image', payload: '{}', replyTo: 'm0' as MessageId, replyToSeq: 1, mentions: [user('b')], hiddenFor: [user('b')] },
+  { type: 'roomClosed', ...at, reason: 'resolved', note: 'n', ...asked },
+  { type: 'blockSet', ...at, blockerId: user('a'), blockedId: user('b'), on: true, occurredAtMs: 5 },
+]
 
 describe('room-events', () => {
   const decisionOf = (value: unknown) => shapes.decisionFromAvro(through(types.events, value))
 
-  test.each(Object.values(entries))('$type comes back as it was', (entry) => {
+  test.each([...Object.values(entries), ...full])('$type comes back as it was', (entry) => {
     const decision = { roomId: room, commandId: 'c', entries: [entry] }
     expect(decisionOf(shapes.decisionToAvro(decision))).toEqual(decision)
   })
@@ -57,13 +79,13 @@ describe('room-events', () => {
   test('an entry of a newer schema keeps its seq and is passed on opaque; the others read as before', () => {
     const newer = schemaOf('room-events.avsc')
     const decisionSchema = newer.fields[0].type.find((branch: any) => branch.name === 'Decision')
-    decisionSchema.fields.find((f: any) => f.name === 'entries').type.items.push({ type: 'record', name: 'MessageEdited', fields: [{ name: 'seq', type: 'long' }, { name: 'timestampMs', type: 'long' }, { name: 'text', type: 'string' }] })
-    const unknown = { 'orderchat.MessageEdited': { seq: 4, timestampMs: 9, text: 'x' } }
+    decisionSchema.fields.find((f: any) => f.name === 'entries').type.items.push({ type: 'record', name: 'MessageForwarded', fields: [{ name: 'seq', type: 'long' }, { name: 'timestampMs', type: 'long' }, { name: 'text', type: 'string' }] })
+    const unknown = { 'orderchat.MessageForwarded': { seq: 4, timestampMs: 9, text: 'x' } }
     const known = shapes.decisionToAvro({ roomId: room, commandId: undefined, entries: [entries.messageSent] }) as any
     known.body['orderchat.Decision'].entries.push(unknown)
     const type = typeOf(newer)
     const { entries: read } = shapes.decisionFromAvro(through(type, known))!
-    expect(read).toEqual([entries.messageSent, { type: 'messageEdited', seq: 4, timestampMs: 9, text: 'x' }])
+    expect(read).toEqual([entries.messageSent, { type: 'messageForwarded', seq: 4, timestampMs: 9, text: 'x' }])
     expect(isRoomEvent(read[1]!)).toBe(true)
     // BACKWARD: the newer reader reads what the present schema has written.
     const bytes = types.events.toBuffer(shapes.decisionToAvro({ roomId: room, commandId: 'c', entries: Object.values(entries) }))
@@ -78,12 +100,34 @@ describe('inputs', () => {
     { type: 'orderAccepted', ...envelope, customerId: user('a'), vendorId: user('b') },
     { type: 'riderAssigned', ...envelope, riderId: user('r') },
     { type: 'orderEnded', ...envelope, reason: 'delivered' },
+    { type: 'orderCreated', ...envelope, subjectId: 'o', customerId: user('a'), vendorId: user('b') },
+    { type: 'blockChanged', ...envelope, blockerId: user('a'), blockedId: user('b'), on: true },
   ])('$type comes back as it was', (event) => {
     expect(shapes.orderEventFromAvro(through(types.orders, shapes.orderEventToAvro(event)))).toEqual(event)
   })
 
-  test('a command comes back as it was', () => {
-    const command: RoomCommand = { type: 'sendMessage', roomId: room, commandId: 'c', senderId: user('a'), clientMessageId: 'i' as ClientMessageId, content: 'ä\0', salt: 's' }
+  const from = { roomId: room, commandId: 'c', senderId: user('a'), clientMessageId: 'i' as ClientMessageId }
+  const messageId = 'm' as MessageId
+  test.each<RoomCommand>([
+    { type: 'sendMessage', ...from, content: 'ä\0', salt: 's' },
+    { type: 'sendMessage', ...from, content: '', salt: 's', messageType: 'file', payload: '{}', replyTo: messageId, replyToSeq: 2, mentions: [user('b')] },
+    { type: 'editMessage', ...from, messageId, content: 'x', salt: 's' },
+    { type: 'deleteMessage', ...from, messageId },
+    { type: 'react', ...from, messageId, emoji: '👍', on: true },
+    { type: 'react', ...from, messageId, messageSeq: 3, emoji: '👍', on: false },
+    { type: 'mark', ...from, seen: 3 },
+    { type: 'mark', ...from, delivered: 3, hidden: true },
+    { type: 'createRoom', ...from, kind: 'direct', participants: [{ userId: user('a'), role: 'member' }] },
+    { type: 'createRoom', ...from, kind: 'group', participants: [], name: 'n', metadata: { a: 'b' }, history: 'fromJoin', subjectId: 's' },
+    { type: 'addParticipant', ...from, userId: user('b'), role: 'member' },
+    { type: 'removeParticipant', ...from, userId: user('b') },
+    { type: 'changeRoom', ...from, metadata: {} },
+    { type: 'inviteMediator', ...from, userId: user('b') },
+    { type: 'acceptInvitation', ...from },
+    { type: 'resolveDispute', ...from, note: 'n' },
+    { type: 'setBlock', ...from, blockerId: user('a'), blockedId: user('b'), on: true },
+    { type: 'setBlock', ...from, blockerId: user('a'), blockedId: user('b'), on: false, occurredAtMs: 5 },
+  ])('$type comes back as it was', (command) => {
     expect(shapes.commandFromAvro(through(types.commands, shapes.commandToAvro(command)))).toEqual(command)
   })
 
@@ -110,6 +154,14 @@ describe('room-state', () => {
     heldRider: { userId: user('r'), occurredAtMs: 1, eventId: 'e', heldAtMs: 2 },
     heldClose: { reason: 'delivered', heldAtMs: 3 },
     sendRate: { second: 12, counts: new Map([[user('a'), 2], [user('constructor'), 1]]) },
+    kind: 'group',
+    name: 'n',
+    metadata: { a: 'b' },
+    invited: new Set([user('m')]),
+    blocks: new Set(['a b' as const as never]),
+    blockTimes: new Map([['a b' as const as never, 5]]),
+    receipts: new Map([[user('a'), { delivered: 3, seen: 2, hidden: false }]]),
+    changes: new Map([['m' as MessageId, { revision: 2, deleted: true, changedMs: 5 }]]),
   }
 
   test.each([full, newRoom(room)])('a room comes back as it was ($status)', (state) => {

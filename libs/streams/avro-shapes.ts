@@ -1,7 +1,7 @@
 import type { ClientMessageId, MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import type { DedupeBucket } from '#libs/domain/dedupe.ts'
 import type { OrderEvent, RoomCommand } from '#libs/domain/inputs.ts'
-import type { CloseReason, Entry, Participant, Role, RoomState } from '#libs/domain/room.ts'
+import type { BlockKey, CloseReason, Entry, MessageChange, Metadata, Participant, Receipt, Role, RoomKind, RoomState } from '#libs/domain/room.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 
 /**
@@ -22,6 +22,54 @@ function unwrap(union: unknown): { name: string; fields: any } {
 const optional = (branch: string, value: unknown) => (value === undefined || value === null ? null : { [branch]: value })
 const unwrapOptional = (union: unknown): any => (union === null ? undefined : Object.values(union as object)[0])
 
+/** Fields that may be left out: null in Avro, absent in ours. The branch of each by record. */
+type OptionalFields = Readonly<Record<string, Readonly<Record<string, 'string' | 'long' | 'boolean' | 'array' | 'map'>>>>
+const ASKED = { by: 'string', clientMessageId: 'string' } as const
+
+const optionalInCommands: OptionalFields = {
+  SendMessage: { messageType: 'string', payload: 'string', replyTo: 'string', replyToSeq: 'long', mentions: 'array' },
+  React: { messageSeq: 'long' },
+  Mark: { delivered: 'long', seen: 'long', hidden: 'boolean' },
+  CreateRoom: { name: 'string', metadata: 'map', history: 'string', subjectId: 'string' },
+  ChangeRoom: { name: 'string', metadata: 'map' },
+  ResolveDispute: { note: 'string' },
+  SetBlock: { occurredAtMs: 'long' },
+}
+
+const optionalInEvents: OptionalFields = {
+  RoomOpened: { kind: 'string', creatorId: 'string', name: 'string', metadata: 'map', history: 'string', subjectId: 'string' },
+  ParticipantAdded: ASKED,
+  ParticipantRemoved: ASKED,
+  MessageSent: { messageType: 'string', payload: 'string', replyTo: 'string', replyToSeq: 'long', mentions: 'array', hiddenFor: 'array' },
+  ReceiptMoved: { hidden: 'boolean' },
+  RoomChanged: { name: 'string', metadata: 'map', ...ASKED },
+  MediatorInvited: ASKED,
+  BlockSet: { occurredAtMs: 'long' },
+  RoomClosed: { note: 'string', ...ASKED },
+  Refused: { retryAfterMs: 'long' },
+}
+
+function wrapFields(table: OptionalFields, name: string, fields: Readonly<Record<string, unknown>>): object {
+  const branches = table[name]
+  if (!branches) return wrap(name, fields)
+  const wrapped: Record<string, unknown> = { ...fields }
+  for (const field in branches) wrapped[field] = optional(branches[field]!, fields[field])
+  return wrap(name, wrapped)
+}
+
+/** Writers of before do not know all of them. */
+function unwrapFields(table: OptionalFields, name: string, fields: Record<string, unknown>): Record<string, unknown> {
+  const branches = table[name]
+  if (!branches) return { ...fields }
+  const unwrapped: Record<string, unknown> = { ...fields }
+  for (const field in branches) {
+    const value = fields[field]
+    if (value === null || value === undefined) delete unwrapped[field]
+    else unwrapped[field] = unwrapOptional(value)
+  }
+  return unwrapped
+}
+
 const capitalized = (type: string) => type.charAt(0).toUpperCase() + type.slice(1)
 const uncapitalized = (name: string) => name.charAt(0).toLowerCase() + name.slice(1)
 
@@ -32,12 +80,14 @@ export function orderEventToAvro(event: OrderEvent): object {
   return { orderId, eventId, occurredAtMs, body: wrap(capitalized(type), fields) }
 }
 
+const orderEventTypes: ReadonlySet<string> = new Set(['orderAccepted', 'riderAssigned', 'orderEnded', 'orderCreated', 'blockChanged'] satisfies OrderEvent['type'][])
+
 /** @throws ChatError `undecodable` for a type of a newer writer */
 export function orderEventFromAvro(value: unknown): OrderEvent {
   const { body, ...envelope } = value as { body: unknown }
   const { name, fields } = unwrap(body)
   const type = uncapitalized(name)
-  if (type !== 'orderAccepted' && type !== 'riderAssigned' && type !== 'orderEnded') {
+  if (!orderEventTypes.has(type)) {
     throw new ChatError('undecodable', `order event ${name} is not known to this version`)
   }
   return { ...envelope, ...fields, type } as OrderEvent
@@ -47,15 +97,32 @@ export function orderEventFromAvro(value: unknown): OrderEvent {
 
 export function commandToAvro(command: RoomCommand): object {
   const { roomId, commandId, senderId, type, ...fields } = command
-  return { roomId, commandId, senderId, body: wrap(capitalized(type), fields) }
+  return { roomId, commandId, senderId, body: wrapFields(optionalInCommands, capitalized(type), fields) }
 }
+
+const commandTypes: ReadonlySet<string> = new Set([
+  'sendMessage',
+  'editMessage',
+  'deleteMessage',
+  'react',
+  'mark',
+  'createRoom',
+  'addParticipant',
+  'removeParticipant',
+  'changeRoom',
+  'inviteMediator',
+  'acceptInvitation',
+  'resolveDispute',
+  'setBlock',
+] satisfies RoomCommand['type'][])
 
 /** @throws ChatError `undecodable` for a type of a newer writer */
 export function commandFromAvro(value: unknown): RoomCommand {
   const { body, ...envelope } = value as { body: unknown }
   const { name, fields } = unwrap(body)
-  if (name !== 'SendMessage') throw new ChatError('undecodable', `command ${name} is not known to this version`)
-  return { ...envelope, ...fields, type: 'sendMessage' } as RoomCommand
+  const type = uncapitalized(name)
+  if (!commandTypes.has(type)) throw new ChatError('undecodable', `command ${name} is not known to this version`)
+  return { ...envelope, ...unwrapFields(optionalInCommands, name, fields), type } as RoomCommand
 }
 
 // room-events
@@ -74,10 +141,8 @@ export function decisionToAvro({ roomId, commandId, entries }: Decision): object
   return { body: wrap('Decision', { roomId, commandId: optional('string', commandId), entries: entries.map(entryToAvro) }) }
 }
 
-function entryToAvro(entry: Entry): object {
-  const { type, ...fields } = entry
-  if (entry.type === 'refused') return wrap('Refused', { code: entry.code, retryAfterMs: optional('long', entry.retryAfterMs) })
-  return wrap(capitalized(type), fields)
+function entryToAvro({ type, ...fields }: Entry): object {
+  return wrapFields(optionalInEvents, capitalized(type), fields)
 }
 
 /** Undefined for a marker. Entries of unknown types keep their fields, `seq` among them. */
@@ -93,11 +158,7 @@ export function decisionFromAvro(value: unknown): Decision | undefined {
 
 function entryFromAvro(union: unknown): Entry {
   const { name, fields } = unwrap(union)
-  if (name === 'Refused') {
-    const retryAfterMs = unwrapOptional(fields.retryAfterMs)
-    return { type: 'refused', code: fields.code, ...(retryAfterMs !== undefined && { retryAfterMs }) }
-  }
-  return { ...fields, type: uncapitalized(name) } as Entry
+  return { ...unwrapFields(optionalInEvents, name, fields), type: uncapitalized(name) } as Entry
 }
 
 // room-state
@@ -120,7 +181,8 @@ export type StateRecord =
 const participantsOf = (room: RoomState): Participant[] => [...room.participants].map(([userId, role]) => ({ userId, role }))
 
 export function roomToAvro(room: RoomState): object {
-  const { roomId, status, headSeq, messageCount, lastEventMs, riderWon, heldRider, heldClose, sendRate, dedupe } = room
+  const { roomId, status, headSeq, messageCount, lastEventMs, riderWon, heldRider, heldClose, sendRate, dedupe, kind, name, metadata } = room
+  const list = (values: readonly unknown[]) => optional('array', values.length === 0 ? null : values)
   return {
     body: wrap('RoomSnapshot', {
       roomId,
@@ -136,6 +198,14 @@ export function roomToAvro(room: RoomState): object {
       sendCounts: Object.fromEntries(sendRate.counts),
       firstBucket: dedupe.firstBucket,
       bucketCount: dedupe.buckets.length,
+      kind: optional('string', kind === 'order' ? null : kind),
+      name: optional('string', name),
+      metadata: optional('map', Object.keys(metadata).length === 0 ? null : metadata),
+      invited: list([...room.invited]),
+      blocks: list([...room.blocks]),
+      blockTimes: optional('map', room.blockTimes.size === 0 ? null : Object.fromEntries(room.blockTimes)),
+      receipts: list([...room.receipts].map(([userId, receipt]) => ({ userId, ...receipt }))),
+      changes: list([...room.changes].map(([messageId, change]) => ({ messageId, ...change }))),
     }),
   }
 }
@@ -189,6 +259,8 @@ type AckFields = { messageId: MessageId; seq: number; messageIndex: number; time
 
 function roomFromAvro(fields: any): StateRecord {
   const { roomId, status, headSeq, messageCount, lastEventMs, firstBucket, bucketCount } = fields
+  // Of a writer that did not know the field: undefined.
+  const given = (union: unknown) => (union === undefined ? undefined : unwrapOptional(union))
   const copy = (union: unknown) => {
     const value = unwrapOptional(union)
     return value === undefined ? null : { ...value }
@@ -208,6 +280,14 @@ function roomFromAvro(fields: any): StateRecord {
       heldRider: copy(fields.heldRider),
       heldClose: copy(fields.heldClose) as { reason: CloseReason; heldAtMs: number } | null,
       sendRate: { second: fields.sendSecond, counts: new Map(Object.entries(fields.sendCounts as Record<string, number>)) as never },
+      kind: (given(fields.kind) ?? 'order') as RoomKind,
+      name: (given(fields.name) ?? null) as string | null,
+      metadata: { ...given(fields.metadata) } as Metadata,
+      invited: new Set((given(fields.invited) ?? []) as UserId[]),
+      blocks: new Set((given(fields.blocks) ?? []) as BlockKey[]),
+      blockTimes: new Map(Object.entries((given(fields.blockTimes) ?? {}) as Record<string, number>)) as RoomState['blockTimes'],
+      receipts: new Map(((given(fields.receipts) ?? []) as ({ userId: UserId } & Receipt)[]).map(({ userId, ...receipt }) => [userId, receipt])),
+      changes: new Map(((given(fields.changes) ?? []) as ({ messageId: MessageId } & MessageChange)[]).map(({ messageId, ...change }) => [messageId, change])),
     },
   }
 }

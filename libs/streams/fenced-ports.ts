@@ -57,13 +57,14 @@ export type Processor<Prepared> = {
   learn(records: readonly InRecord[]): Promise<void>
   /** Takes one snapshot record, in offset order; returns the checkpoint, if it is that. */
   restore(record: InRecord): Checkpoint | undefined
-  /** Every snapshot record was given. @throws ChatError `ownership_lost` if some are missing */
-  restored(): void
   /** Folds a valid record of the log; what it changes is dirty. */
   replay(record: InRecord): void
   /** Decodes inputs; dead-letters, durably, what cannot be. May fail as a whole: it is called again. */
   prepare(records: readonly InputRecord[]): Promise<readonly Prepared[]>
-  /** One input, one output record; changes the state as if that were durable. */
+  /**
+   * One input, one output record; changes the state as if that were durable.
+   * @throws ChatError `ownership_lost` where snapshots turn out to be missing
+   */
   process(input: Prepared, nowMs: number): OutRecord
   marker(ownerId: string, nonce: string): OutRecord
   sentinel(nonce: string): OutRecord

@@ -110,15 +110,18 @@ describe('takeover', () => {
   test('a processor that misses snapshots begins again, with a new processor', async () => {
     let misses = 1
     class Missing extends TallyProcessor {
-      override restored(): void {
+      override process(input: InputRecord) {
         if (misses-- > 0) throw new ChatError('ownership_lost')
+        return super.process(input)
       }
     }
+    feed('1')
     const processors: Processor<InputRecord>[] = []
     const a = start(undefined, { createProcessor: () => processors[processors.push(new Missing()) - 1]! })
     await time.advance(100)
     expect(a.task.positions).toBeDefined()
     expect(processors).toHaveLength(2)
+    expect(applied()).toBe(1n)
   })
 
   test('an input that the log applies twice is fatal', async () => {

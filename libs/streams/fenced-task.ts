@@ -211,7 +211,6 @@ class Tenure<Prepared> {
       },
       this.#signal,
     )
-    processor.restored()
     const from = checkpoint?.nextOffset ?? 0n
     if (from > this.#epoch) throw new ChatError('ownership_lost', `a checkpoint at ${from} is above our marker ${this.#epoch}`)
     for (const [topic, next] of checkpoint?.inputs ?? []) this.#acknowledged.set(topic, next)

@@ -29,7 +29,6 @@ export class TallyProcessor implements Processor<InputRecord> {
   readonly #dirty = new Set<string>()
 
   async learn(): Promise<void> {}
-  restored(): void {}
 
   restore({ key, value }: InRecord): Checkpoint | undefined {
     const content = JSON.parse(value!.toString()) as never

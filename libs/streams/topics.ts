@@ -4,7 +4,7 @@
  */
 export type TopicSpec = {
   readonly name: string
-  readonly key: 'orderId' | 'roomId' | null
+  readonly key: 'orderId' | 'roomId' | 'productId' | 'userId' | null
   readonly cleanup: 'delete' | 'compact'
   readonly retentionMs: number
   readonly writer: 'sqs-bridge' | 'room-state' | 'edge'
@@ -21,6 +21,8 @@ export const topics = {
   chatCommandsDlq: { name: 'chat-commands.dlq', key: null, cleanup: 'delete', retentionMs: 30 * DAY_MS, writer: 'room-state', schema: null },
   roomEvents: { name: 'room-events', key: 'roomId', cleanup: 'delete', retentionMs: 30 * DAY_MS, writer: 'room-state', schema: 'room-events.avsc' },
   roomState: { name: 'room-state', key: 'roomId', cleanup: 'compact', retentionMs: -1, writer: 'room-state', schema: 'room-state.avsc' },
+  productUpdates: { name: 'product-updates', key: 'productId', cleanup: 'compact', retentionMs: -1, writer: 'sqs-bridge', schema: 'product-updates.avsc' },
+  presenceEvents: { name: 'presence-events', key: 'userId', cleanup: 'delete', retentionMs: 7 * DAY_MS, writer: 'edge', schema: 'presence-events.avsc' },
 } as const satisfies Record<string, TopicSpec>
 
 export type TopicName = (typeof topics)[keyof typeof topics]['name']

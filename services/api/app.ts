@@ -1,13 +1,17 @@
 import type { Socket } from 'node:net'
 import cors from '@fastify/cors'
+import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import { type ConnectionError, type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify, LogController } from 'fastify'
 import type { TokenVerifier } from '#libs/auth/verifier.ts'
 import { ChatError, errorCatalogue } from '#libs/domain/errors.ts'
 import { isRoomId, type RoomId } from '#libs/domain/ids.ts'
 import type { Queryable } from '#libs/postgres/pool.ts'
+import type { RateLimiter } from '#libs/redis/rate-limit.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
 import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
+import type { Presigner } from '#libs/s3/presigner.ts'
 import { authenticate } from './access.ts'
+import type { Commands } from './commands.ts'
 import type { ApiConfig } from './config.ts'
 import { type ErrorBody, errorAnswer } from './core/error-answer.ts'
 import type { HeadWatch } from './head-watch.ts'
@@ -15,17 +19,29 @@ import type { InFlight } from './in-flight.ts'
 import type { ApiMetrics } from './metrics.ts'
 import { registerOpenApi } from './openapi.ts'
 import { adminRoutes } from './routes/admin.ts'
+import { attachmentRoutes, attachmentWriteRoutes } from './routes/attachments.ts'
 import { devJwksRoutes } from './routes/dev-jwks.ts'
-import { myRoomRoutes } from './routes/my-rooms.ts'
+import { jobRoutes, jobWriteRoutes } from './routes/jobs.ts'
+import { meRoutes, settingsWriteRoutes } from './routes/me.ts'
+import { messageWriteRoutes } from './routes/message-writes.ts'
+import { productRoutes } from './routes/products.ts'
+import { roomWriteRoutes } from './routes/room-writes.ts'
 import { roomRoutes } from './routes/rooms.ts'
+import { threadRoutes } from './routes/threads.ts'
+import { allowNoBody, writersOnly } from './routes/writing.ts'
 
 export type AppDeps = {
-  readonly config: Pick<ApiConfig, 'allowedOrigins' | 'devKeyFile'>
+  readonly config: Pick<ApiConfig, 'allowedOrigins' | 'devKeyFile' | 'room'>
   readonly logger: Logger
   readonly metrics: ApiMetrics
   readonly db: Queryable
   readonly tokens: TokenVerifier
   readonly heads: HeadWatch
+  readonly commands: Commands
+  /** Writes of one user. */
+  readonly writers: RateLimiter
+  /** Undefined: no uploads. */
+  readonly files: Presigner | undefined
   readonly inFlight: InFlight
   readonly isStopping: () => boolean
 }
@@ -33,8 +49,8 @@ export type AppDeps = {
 const LIMITS = {
   /** A token of 8 KB, and the usual rest. URLs are within it. */
   headerBytesMax: 16_384,
-  /** No route reads a body. */
-  bodyBytesMax: 1_024,
+  /** What is larger says so at its route. */
+  bodyBytesMax: 16_384,
   /** A request must have arrived within this. */
   requestTimeoutMs: 10_000,
   /** A connection on which nothing moves: longer than the longest long poll. */
@@ -56,7 +72,7 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
     // Ours answers with a code.
     return503OnClosing: false,
     exposeHeadRoutes: false,
-    routerOptions: { maxParamLength: 512 },
+    routerOptions: { maxParamLength: 1_024 },
     ajv: { customOptions: { removeAdditional: false } },
     clientErrorHandler: refuseUnparsed,
     frameworkErrors: (err: FastifyError, _request: FastifyRequest, reply: FastifyReply) => {
@@ -73,8 +89,8 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
   if (deps.config.allowedOrigins.length > 0) {
     await app.register(cors, {
       origin: [...deps.config.allowedOrigins],
-      methods: ['GET'],
-      allowedHeaders: ['authorization', 'traceparent'],
+      methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      allowedHeaders: ['authorization', 'content-type', 'traceparent'],
       exposedHeaders: ['x-trace-id', 'retry-after'],
       maxAge: 600,
     })
@@ -84,9 +100,19 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
   if (keyFile !== undefined) await app.register(devJwksRoutes, { keyFile })
   await app.register(async (guarded) => {
     guarded.addHook('onRequest', authenticate(deps.tokens))
-    await guarded.register(roomRoutes, deps)
-    await guarded.register(myRoomRoutes, deps)
-    await guarded.register(adminRoutes, deps)
+    const all = { ...deps, limits: deps.config.room }
+    for (const routes of [threadRoutes, meRoutes, jobRoutes, productRoutes, adminRoutes]) await guarded.register(routes, all)
+    await guarded.register(roomRoutes, all)
+    await guarded.register(attachmentRoutes, all)
+    await guarded.register(async (writing) => {
+      // The other one makes text of numbers, which is for URLs.
+      writing.setValidatorCompiler(TypeBoxValidatorCompiler)
+      writing.addHook('onRequest', writersOnly(deps.writers))
+      writing.addHook('preValidation', allowNoBody)
+      for (const routes of [messageWriteRoutes, roomWriteRoutes, jobWriteRoutes]) await writing.register(routes, all)
+      await writing.register(settingsWriteRoutes, all)
+      await writing.register(attachmentWriteRoutes, all)
+    })
   })
   await app.ready()
   return app
@@ -121,8 +147,8 @@ function addCommonHooks(app: FastifyInstance, { metrics, inFlight, isStopping }:
 
 /** Nothing else from a path gets into the log: a room id has 128 characters at most, a token more. */
 function roomIdOf(request: FastifyRequest): RoomId | undefined {
-  const { id } = (request.params ?? {}) as { id?: unknown }
-  return isRoomId(id) ? id : undefined
+  const { id, chatId = id } = (request.params ?? {}) as { id?: unknown; chatId?: unknown }
+  return isRoomId(chatId) ? chatId : undefined
 }
 
 function refuse(err: unknown, request: FastifyRequest, reply: FastifyReply): void {

@@ -3,11 +3,18 @@ import { Gauge, Histogram, latencyBuckets, type Registry } from '#libs/runtime/m
 export type ApiMetrics = {
   /** Seconds from the request's arrival to the end of its answer; long polls that waited count apart. */
   readonly requestDuration: Histogram<'method' | 'route' | 'status'>
+  /** Seconds from a command's sending to its answer in the log. */
+  readonly commandSeconds: Histogram<'outcome'>
 }
 
 export function createMetrics(
   registry: Registry,
-  read: { readonly waiters: () => number; readonly connections: () => { readonly total: number; readonly idle: number; readonly waiting: number } },
+  read: {
+    readonly waiters: () => number
+    readonly connections: () => { readonly total: number; readonly idle: number; readonly waiting: number }
+    readonly pending: () => number
+    readonly isListening: () => boolean
+  },
 ): ApiMetrics {
   const registers = [registry]
   new Gauge({
@@ -30,7 +37,30 @@ export function createMetrics(
       this.set({ state: 'waiting' }, waiting)
     },
   })
+  new Gauge({
+    name: 'api_pending_commands',
+    help: 'Commands that wait for their answer in the log',
+    registers,
+    collect() {
+      this.set(read.pending())
+    },
+  })
+  new Gauge({
+    name: 'api_log_up',
+    help: '1: the log is followed, so writing is possible',
+    registers,
+    collect() {
+      this.set(read.isListening() ? 1 : 0)
+    },
+  })
   return {
+    commandSeconds: new Histogram({
+      name: 'api_command_seconds',
+      help: 'Commands by outcome: ok or an error code',
+      labelNames: ['outcome'],
+      buckets: latencyBuckets,
+      registers,
+    }),
     requestDuration: new Histogram({
       name: 'http_request_duration_seconds',
       help: 'HTTP requests by route and status',

@@ -14,7 +14,7 @@ export async function registerOpenApi(app: FastifyInstance): Promise<void> {
         title: 'order-chat',
         version: '1',
         description:
-          "History of the order chats, and long polling where WebSocket is blocked. Read-only. Errors are `{code, message, retriable, retryAfterMs?}`; docs/protocol.md lists the codes.",
+          "Conversations over HTTP: reading, writing, and long polling where WebSocket is blocked. A write is answered when it is durable; what is read follows a moment later. Errors are `{code, message, retriable, retryAfterMs?}`; docs/protocol.md lists the codes.",
       },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
       security: [{ bearer: [] }],

@@ -2,15 +2,20 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { createTokenVerifier } from '#libs/auth/verifier.ts'
 import { createPool } from '#libs/postgres/pool.ts'
+import { createRedis } from '#libs/redis/client.ts'
+import { createSharedRateLimiter } from '#libs/redis/rate-limit.ts'
 import { createLogger, type Logger } from '#libs/runtime/logger.ts'
 import { createRegistry, startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
 import type { RunningService } from '#libs/runtime/run-main.ts'
-import { createApp } from './app.ts'
+import { createPresigner } from '#libs/s3/presigner.ts'
+import { type AppDeps, createApp } from './app.ts'
+import { Commands } from './commands.ts'
 import type { ApiConfig } from './config.ts'
 import { HeadWatch } from './head-watch.ts'
 import { historyOf } from './history.ts'
 import { InFlight } from './in-flight.ts'
+import { LogLink } from './log-link.ts'
 import { createMetrics } from './metrics.ts'
 import { selectMovedHeads } from './sql/rooms.ts'
 
@@ -21,24 +26,22 @@ export type RunningApi = RunningService & {
   readonly stopTimeoutMs: number
 }
 
-/** Needs no other server to start: without Postgres or the token issuer it refuses with a retriable code. */
+/** Needs no other server to start: what cannot be reached is refused with a retriable code, each part by itself. */
 export async function startApi(config: ApiConfig, logger: Logger = createLogger('api', config.instanceId, config.logLevel)): Promise<RunningApi> {
   const releasers = new Releasers()
   const finished = Promise.withResolvers<void>()
   let isStopping = false
   try {
-    const pool = createPool(config.postgres, logger)
-    releasers.add(() => pool.end())
-    const db = historyOf(pool)
-    const heads = new HeadWatch(config.waiters, (roomIds, afters) => selectMovedHeads(db, roomIds, afters), logger)
     const registry = createRegistry('api')
-    const metrics = createMetrics(registry, { waiters: () => heads.size, connections: () => pool.stats() })
-    const inFlight = new InFlight()
-    const tokens = createTokenVerifier(config.auth)
-    const app = await createApp({ config, logger, metrics, db, tokens, heads, inFlight, isStopping: () => isStopping })
+    const parts = connect(config, logger, registry, releasers)
+    const { heads, inFlight, commands } = parts
+    const app = await createApp({ ...parts, config, logger, isStopping: () => isStopping })
     releasers.add(() => stopServing(app, inFlight))
-    // First, so that the long polls under way get their answers.
-    releasers.add(() => heads.stop())
+    // First, so that the long polls and commands under way get their answers.
+    releasers.add(() => {
+      heads.stop()
+      commands.stop()
+    })
     const health = await startHealthServer({
       host: config.metricsHost,
       port: config.metricsPort,
@@ -67,6 +70,37 @@ export async function startApi(config: ApiConfig, logger: Logger = createLogger(
     await releasers.releaseAll().catch((releaseErr: unknown) => logger.warn({ err: releaseErr }, 'the failed start could not be undone'))
     throw err
   }
+}
+
+/** Everything outside this process, and what waits for it. Nothing here needs any of it to be there now. */
+function connect(config: ApiConfig, logger: Logger, registry: ReturnType<typeof createRegistry>, releasers: Releasers): Omit<AppDeps, 'config' | 'logger' | 'isStopping'> {
+  const pool = createPool(config.postgres, logger)
+  releasers.add(() => pool.end())
+  const redis = createRedis(config.redis, logger)
+  releasers.add(() => redis.disconnect())
+  const files = config.s3 && createPresigner(config.s3)
+  releasers.add(() => files?.close())
+  const db = historyOf(pool)
+  const heads = new HeadWatch(config.waiters, (roomIds, afters) => selectMovedHeads(db, roomIds, afters), logger)
+  const { kafka, instanceId, writes } = config
+  const link: LogLink = new LogLink({ kafka, registry: config.registry, instanceId, db, onReply: (decision) => commands.onReply(decision), logger })
+  const metrics = createMetrics(registry, {
+    waiters: () => heads.size,
+    connections: () => pool.stats(),
+    pending: () => commands.pending,
+    isListening: () => link.isListening,
+  })
+  const commands = new Commands({
+    publish: (command, traceId) => link.publish(command, traceId),
+    isListening: () => link.isListening,
+    pendingMax: writes.pendingMax,
+    answerTimeoutMs: writes.answerTimeoutMs,
+    onOutcome: (outcome, tookMs) => metrics.commandSeconds.observe({ outcome }, tookMs / 1_000),
+  })
+  link.start()
+  releasers.add(() => link.stop())
+  const writers = createSharedRateLimiter(redis, `${config.redis.prefix}writes`, { points: writes.perSecondUser, durationS: 1 })
+  return { db, heads, metrics, commands, writers, files, inFlight: new InFlight(), tokens: createTokenVerifier(config.auth) }
 }
 
 /** Takes no new connections, lets the requests under way get their answers, then ends every connection. */

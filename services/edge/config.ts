@@ -1,12 +1,14 @@
 import { type AuthConfig, authConfigFromEnv } from '#libs/auth/config.ts'
-import { defaultRoomLimits, type RoomLimits } from '#libs/domain/limits.ts'
+import type { RoomLimits } from '#libs/domain/limits.ts'
 import { type RegistryConfig, registryConfigFromEnv } from '#libs/kafka/avro.ts'
 import { type KafkaConfig, kafkaConfigFromEnv } from '#libs/kafka/client.ts'
 import { type PostgresConfig, postgresConfigFromEnv } from '#libs/postgres/config.ts'
 import { type RedisConfig, redisConfigFromEnv } from '#libs/redis/client.ts'
 import { type ServiceConfig, serviceConfigFromEnv } from '#libs/runtime/config.ts'
 import { type Env, envInt, envList, envText } from '#libs/runtime/env.ts'
+import { roomLimitsFromEnv } from '#libs/runtime/room-limits.ts'
 import type { RoomsLimits } from './core/rooms.ts'
+import type { PresenceLimits } from './core/presence.ts'
 import type { SessionLimits } from './core/sessions.ts'
 
 export type EdgeConfig = {
@@ -28,6 +30,7 @@ export type EdgeConfig = {
   readonly answerTimeoutMs: number
   readonly connectionsPerUserMax: number
   readonly requestsPerSecond: { readonly connection: number; readonly user: number }
+  readonly presence: Pick<PresenceLimits, 'graceMs' | 'heartbeatMs' | 'deadMs'>
   /** Over how long a stopping node closes its sockets. */
   readonly drainMs: number
 }
@@ -43,7 +46,7 @@ export function edgeConfigFromEnv(env: Env): EdgeConfig {
     host: envText(env, 'EDGE_HOST', '127.0.0.1'),
     port: envInt(env, 'EDGE_PORT', 7001, { max: 65_535 }),
     allowedOrigins: envList(env, 'EDGE_ALLOWED_ORIGINS', []),
-    room: { ...defaultRoomLimits, contentCharsMax: envInt(env, 'ROOM_CONTENT_CHARS_MAX', defaultRoomLimits.contentCharsMax, { min: 1, max: 20_000 }) },
+    room: roomLimitsFromEnv(env),
     rooms: roomsLimitsFromEnv(env),
     sessions: {
       heartbeatMs: envInt(env, 'EDGE_HEARTBEAT_MS', 25_000, { min: 1_000, max: 120_000 }),
@@ -60,7 +63,18 @@ export function edgeConfigFromEnv(env: Env): EdgeConfig {
       connection: envInt(env, 'EDGE_REQUESTS_PER_SECOND_CONNECTION', 30, { min: 1 }),
       user: envInt(env, 'EDGE_REQUESTS_PER_SECOND_USER', 100, { min: 1 }),
     },
+    presence: presenceFromEnv(env),
     drainMs: envInt(env, 'EDGE_DRAIN_MS', 5_000),
+  }
+}
+
+function presenceFromEnv(env: Env): EdgeConfig['presence'] {
+  const deadMs = envInt(env, 'EDGE_PRESENCE_DEAD_MS', 15_000, { min: 3_000, max: 20_000 })
+  return {
+    graceMs: envInt(env, 'EDGE_PRESENCE_GRACE_MS', 3_000, { max: 10_000 }),
+    // Two may be lost before anybody takes this node for dead.
+    heartbeatMs: envInt(env, 'EDGE_PRESENCE_HEARTBEAT_MS', Math.floor(deadMs / 3), { min: 500, max: Math.floor(deadMs / 3) }),
+    deadMs,
   }
 }
 

@@ -18,6 +18,13 @@ export function createEdgeMetrics() {
     pendingCommands: new Gauge({ name: 'websocket_pending_commands', help: 'Commands that wait for their answer', registers }),
     followedPartitions: new Gauge({ name: 'websocket_followed_partitions', help: 'Partitions of the log that this node follows', registers }),
     followedRooms: new Gauge({ name: 'websocket_followed_rooms', help: 'Rooms that this node follows', registers }),
+    presenceUsers: new Gauge({ name: 'websocket_presence_users', help: 'Users with a socket on this node', registers }),
+    presenceChanges: new Counter({ name: 'websocket_presence_changes_total', help: 'Changes of users that this node has announced', labelNames: ['status'], registers }),
+    presenceReaped: new Counter({ name: 'websocket_presence_reaped_total', help: 'Of these, users of nodes that had died', registers }),
+    livePublished: new Counter({ name: 'websocket_live_published_total', help: 'Messages to the other nodes about typing and presence', registers }),
+    liveErrors: new Counter({ name: 'websocket_live_errors_total', help: 'Failures of Redis that cost somebody typing or presence', registers }),
+    liveChannels: new Gauge({ name: 'websocket_live_channels', help: 'Partitions whose typing and presence this node hears', registers }),
+    watchedProducts: new Gauge({ name: 'websocket_watched_products', help: 'Products whose cards sockets of this node show', registers }),
     bufferedRecords: new Gauge({ name: 'websocket_buffered_records', help: 'Log records kept for joiners', registers }),
   }
 }

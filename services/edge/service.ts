@@ -1,7 +1,7 @@
 import { v7 as uuidV7 } from 'uuid'
 import { createTokenVerifier } from '#libs/auth/verifier.ts'
 import { ChatError } from '#libs/domain/errors.ts'
-import type { ClientMessageId } from '#libs/domain/ids.ts'
+import type { ClientMessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import type { RoomCommand } from '#libs/domain/inputs.ts'
 import { type AvroCodec, AvroCodecs } from '#libs/kafka/avro.ts'
 import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
@@ -19,9 +19,11 @@ import { Releasers } from '#libs/runtime/releasers.ts'
 import { withRetry } from '#libs/runtime/retry.ts'
 import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
 import { commandToAvro } from '#libs/streams/avro-shapes.ts'
+import { partitionOf } from '#libs/streams/murmur2.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
 import type { EdgeConfig } from './config.ts'
-import { Commands } from './core/commands.ts'
+import { Commands, type CommandsOptions } from './core/commands.ts'
+import { Lookups } from './core/lookups.ts'
 import type { LogTail } from './core/ports.ts'
 import { Rooms } from './core/rooms.ts'
 import { Sessions } from './core/sessions.ts'
@@ -29,6 +31,7 @@ import { drain } from './drain.ts'
 import { handshake } from './handshake.ts'
 import { createHistory } from './history.ts'
 import { createEdgeMetrics, type EdgeMetrics } from './metrics.ts'
+import { createRealtime, type EdgeRealtime } from './realtime.ts'
 import { type Server, startServer } from './server.ts'
 
 const topic = topics.roomEvents.name
@@ -69,6 +72,7 @@ export async function startEdge(config: EdgeConfig) {
       life.draining = true
       server.stopListening()
       await drain(chat.sessions, config.drainMs, systemClock, random)
+      await chat.live.stop()
       await releasers.releaseAll()
     },
   }
@@ -98,7 +102,7 @@ async function connect({ config, logger, releasers, fail }: Basics) {
   const producer = new BatchingProducer(kafka)
   releasers.add(() => producer.close())
   const consumer = new PositionedConsumer(kafka, {
-    topics: [topic],
+    topics: [topic, topics.productUpdates.name],
     onFailed: fail,
   })
   releasers.add(() => consumer.close())
@@ -122,16 +126,24 @@ function warmUp({ logger, releasers }: Basics, { pool, verifier }: World): void 
   }
 }
 
-type Chat = { readonly rooms: Rooms; readonly commands: Commands; readonly sessions: Sessions; readonly perUser: RateLimiter }
+type Chat = { readonly rooms: Rooms; readonly commands: Commands; readonly sessions: Sessions; readonly live: EdgeRealtime; readonly perUser: RateLimiter }
 
 /** The rules (core/), with the world plugged in. */
-function createChat({ config, logger, metrics, fail }: Basics, world: World): Chat {
-  const { pool, redis, codecs, offsets, producer, consumer, connectionLimiter, verifier } = world
-  const commands = createCommands(config, producer, codecs.chatCommands, metrics, logger)
-  const rooms = new Rooms({
+function createChat(basics: Basics, world: World): Chat {
+  const { config, logger, metrics, fail } = basics
+  const { pool, redis, codecs, offsets, producer, consumer } = world
+  const history = createHistory(pool)
+  const lookups = new Lookups({ history, clock: systemClock, onTrouble: (err) => troubled(logger, err) })
+  const commands = new Commands({
+    ...commandPorts(config, producer, codecs.chatCommands, metrics, logger, (roomId, userId) => live.realtime.sent(roomId, userId)),
+    lookups,
+    viewOf: (roomId) => rooms.viewOf(roomId),
+    follow: (roomId) => rooms.follow(roomId),
+  })
+  const rooms: Rooms = new Rooms({
     edgeId: config.service.instanceId,
     partitions: config.kafka.partitions,
-    history: createHistory(pool),
+    history,
     log: logTail(consumer, offsets),
     codec: codecs.roomEvents,
     clock: systemClock,
@@ -140,14 +152,31 @@ function createChat({ config, logger, metrics, fail }: Basics, world: World): Ch
     onReply: (decision) => commands.onReply(decision),
     onCorrupt: fail,
     onTrouble: (err) => troubled(logger, err),
+    realtime: { joined: (connection, roomId) => live.realtime.joined(connection, roomId), left: (connection, roomId) => live.realtime.left(connection, roomId) },
     onDelivered: (event) => metrics.deliverySeconds.observe(Math.max(0, systemClock.nowMs() - event.timestampMs) / 1_000),
     onJoined: ({ speaker }, roomId) => {
       if (speaker.role === 'admin') logger.info({ orderId: roomId, admin: speaker.userId }, 'an admin reads a room')
     },
   })
-  const perConnection = createLocalRateLimiter({ points: config.requestsPerSecond.connection, durationS: 1 })
+  const live: EdgeRealtime = createRealtime({
+    ...basics,
+    ...world,
+    rooms: { room: (roomId) => rooms.partitions.get(partitionOf(roomId, config.kafka.partitions))?.rooms.get(roomId) },
+    sockets: {
+      get connections() {
+        return sessions.connections
+      },
+    },
+    hidesLastSeen: async (userId) => (await lookups.settings(userId)).hideLastSeen,
+  })
   const perUser = createSharedRateLimiter(redis, `${config.redis.prefix}requests`, { points: config.requestsPerSecond.user, durationS: 1 })
-  const sessions = new Sessions({
+  const sessions = createSessions(basics, world, { rooms, commands, live, perUser })
+  return { rooms, commands, sessions, live, perUser }
+}
+
+function createSessions({ config, logger, metrics }: Basics, { verifier, connectionLimiter }: World, { rooms, commands, live, perUser }: Omit<Chat, 'sessions'>): Sessions {
+  const perConnection = createLocalRateLimiter({ points: config.requestsPerSecond.connection, durationS: 1 })
+  return new Sessions({
     rooms,
     commands,
     verify: (token) => verifier.verify(token),
@@ -155,6 +184,7 @@ function createChat({ config, logger, metrics, fail }: Basics, world: World): Ch
       await perConnection.consume(connection.id)
       await perUser.consume(connection.speaker.userId)
     },
+    realtime: live.realtime,
     onOpened: () => metrics.connections.inc(),
     onClosed: (connection) => {
       metrics.connections.dec()
@@ -166,7 +196,6 @@ function createChat({ config, logger, metrics, fail }: Basics, world: World): Ch
     random,
     limits: config.sessions,
   })
-  return { rooms, commands, sessions, perUser }
 }
 
 const troubled = (logger: Logger, err: unknown) => logger.warn({ err }, 'waiting for what cannot be reached')
@@ -201,12 +230,14 @@ function openDoor({ config, logger, metrics }: Basics, { verifier, connectionLim
 }
 
 async function loadCodecs(codecs: AvroCodecs) {
-  const [roomEvents, chatCommands] = await Promise.all([codecs.whenRegistered(topics.roomEvents), codecs.whenRegistered(topics.chatCommands)])
-  return { roomEvents, chatCommands }
+  const specs = [topics.roomEvents, topics.chatCommands, topics.presenceEvents, topics.productUpdates] as const
+  const [roomEvents, chatCommands, presenceEvents, productUpdates] = await Promise.all(specs.map((spec) => codecs.whenRegistered(spec)))
+  return { roomEvents: roomEvents!, chatCommands: chatCommands!, presenceEvents: presenceEvents!, productUpdates: productUpdates! }
 }
 
-function createCommands(config: EdgeConfig, producer: BatchingProducer, codec: AvroCodec, metrics: EdgeMetrics, logger: Logger): Commands {
+function commandPorts(config: EdgeConfig, producer: BatchingProducer, codec: AvroCodec, metrics: EdgeMetrics, logger: Logger, onSent: (roomId: RoomId, userId: UserId) => void): Omit<CommandsOptions, 'lookups' | 'viewOf' | 'follow'> {
   const publish = async (command: RoomCommand) => {
+    if (command.type === 'sendMessage') onSent(command.roomId, command.senderId)
     const traceparent = newTraceparent()
     const headers = { [headerNames.traceparent]: traceparent, [headerNames.replyTo]: config.service.instanceId, [headerNames.commandId]: command.commandId }
     logger.debug({ orderId: command.roomId, traceId: traceIdOf(traceparent), commandId: command.commandId }, 'command')
@@ -217,15 +248,15 @@ function createCommands(config: EdgeConfig, producer: BatchingProducer, codec: A
       throw err
     }
   }
-  return new Commands({
+  return {
     publish,
     newId,
     newSalt,
     newClientMessageId: () => uuidV7() as ClientMessageId,
-    nowMs: systemClock.nowMs,
+    clock: systemClock,
     limits: { room: config.room, pendingPerSocketMax: config.pendingPerSocketMax, answerTimeoutMs: config.answerTimeoutMs },
     onAck: (tookMs) => metrics.ackSeconds.observe(tookMs / 1_000),
-  })
+  }
 }
 
 function logTail(consumer: PositionedConsumer, offsets: OffsetsAdmin): LogTail {

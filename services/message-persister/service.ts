@@ -17,6 +17,7 @@ import type { PersisterConfig } from './config.ts'
 import type { MessageStore } from './core/message-store.ts'
 import { PersisterTask } from './core/persister-task.ts'
 import { createPersisterMetrics, type PersisterMetrics } from './metrics.ts'
+import { startProducts } from './products.ts'
 import { createMessageStore } from './store.ts'
 
 const topic = topics.roomEvents.name
@@ -37,7 +38,8 @@ export async function startPersister(config: PersisterConfig) {
   const pool = createPool(config.postgres, logger)
   releasers.add(() => pool.end())
   const kafka = createKafkaClient(config.kafka, service.instanceId, logger)
-  const codec = await new AvroCodecs(config.registry, kafka).whenRegistered(topics.roomEvents)
+  const codecs = new AvroCodecs(config.registry, kafka)
+  const [codec, productCodec] = await Promise.all([codecs.whenRegistered(topics.roomEvents), codecs.whenRegistered(topics.productUpdates)])
   const offsets = new OffsetsAdmin(kafka)
   releasers.add(() => offsets.close())
   const store = createMessageStore(pool, topic)
@@ -62,6 +64,10 @@ export async function startPersister(config: PersisterConfig) {
   releasers.add(() => consumer.close())
   releasers.add(() => tasks.stopAll())
   await consumer.start()
+  const products = await startProducts({
+    kafka, codec: productCodec, offsets, pool, logger, registry: metrics.registry, fetchWaitMs: config.fetchWaitMs, reportEveryMs: config.commitEveryMs, onFailed: (err) => failed.reject(err),
+  })
+  releasers.add(() => products.close())
   const report = setInterval(() => {
     const positions = tasks.entries().flatMap(([partition, task]) => (task.position ? [{ topic, partition, next: task.position.nextOffset }] : []))
     reportPositions({ consumer, offsets, logger }, positions, ({ partition }, lag) => metrics.lag.set({ partition }, lag))

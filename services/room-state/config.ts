@@ -1,8 +1,9 @@
-import { defaultRoomLimits, type RoomLimits } from '#libs/domain/limits.ts'
+import type { RoomLimits } from '#libs/domain/limits.ts'
 import { type KafkaConfig, kafkaConfigFromEnv } from '#libs/kafka/client.ts'
 import { type RegistryConfig, registryConfigFromEnv } from '#libs/kafka/avro.ts'
 import { type ServiceConfig, serviceConfigFromEnv } from '#libs/runtime/config.ts'
 import { type Env, envInt } from '#libs/runtime/env.ts'
+import { roomLimitsFromEnv } from '#libs/runtime/room-limits.ts'
 import { defaultTaskLimits, type TaskLimits } from '#libs/streams/fenced-task.ts'
 
 export type RoomStateConfig = {
@@ -19,10 +20,7 @@ export function roomStateConfigFromEnv(env: Env): RoomStateConfig {
     service: serviceConfigFromEnv(env, 'room-state'),
     kafka: kafkaConfigFromEnv(env),
     registry: registryConfigFromEnv(env),
-    room: {
-      contentCharsMax: envInt(env, 'ROOM_CONTENT_CHARS_MAX', defaultRoomLimits.contentCharsMax, { min: 1, max: 20_000 }),
-      messagesPerSecondMax: envInt(env, 'ROOM_MESSAGES_PER_SECOND_MAX', defaultRoomLimits.messagesPerSecondMax, { min: 1 }),
-    },
+    room: roomLimitsFromEnv(env),
     task: {
       ...defaultTaskLimits,
       snapshotEveryMs: envInt(env, 'ROOM_SNAPSHOT_EVERY_MS', defaultTaskLimits.snapshotEveryMs, { min: 100 }),

@@ -2,6 +2,7 @@ import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterEach, expect, test } from 'vitest'
 import { ChatError } from '#libs/domain/errors.ts'
+import type { ProductFields } from '#libs/domain/frames.ts'
 import type { OrderEvent } from '#libs/domain/inputs.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
 import type { QueueMessage } from '#libs/sqs/queue.ts'
@@ -13,6 +14,7 @@ import { SinkGate } from './sink-gate.ts'
 /** Keeps what was published, and fails as it is told. */
 class MemorySink implements OrderEventSink {
   readonly published: OrderEvent[] = []
+  readonly products: ProductFields[] = []
   readonly deadLetters: string[] = []
   failures: Error[] = []
 
@@ -21,6 +23,13 @@ class MemorySink implements OrderEventSink {
     const failure = this.failures.shift()
     if (failure) throw failure
     this.published.push(event)
+  }
+
+  async publishProduct(product: ProductFields): Promise<void> {
+    await new Promise(setImmediate)
+    const failure = this.failures.shift()
+    if (failure) throw failure
+    this.products.push(product)
   }
 
   async deadLetter(_: unknown, code: string): Promise<void> {
@@ -61,9 +70,27 @@ test('events of one order are published in the order of the batch, also over fai
   expect(sink.published.filter((event) => event.orderId === 'a').map((event) => ('reason' in event ? event.reason : event.type))).toEqual(['cancelled', 'delivered', 'orderAccepted'])
 })
 
+test('what a pair says and what a product costs keep their order too, also over failures', async () => {
+  const sink = new MemorySink()
+  sink.failures = [new ChatError('unavailable'), new ChatError('unavailable')]
+  const block = (what: string, userId: string, blockedUserId: string) => ({ type: `user.${what}`, userId, blockedUserId })
+  const product = (priceMinor: number) => ({ type: 'product.updated', productId: 'p', name: 'n', priceMinor })
+  const settled = await handle(sink, [block('blocked', 'a', 'b'), product(1), block('unblocked', 'a', 'b'), product(2), block('blocked', 'b', 'a'), product(3)])
+  expect(settled).toEqual(['m0 removed', 'm1 removed', 'm2 removed', 'm3 removed', 'm4 removed', 'm5 removed'])
+  expect(sink.published.map((event) => event.type === 'blockChanged' && [event.blockerId, event.on])).toEqual([['a', true], ['a', false], ['b', true]])
+  expect(sink.products.map(({ priceMinor }) => priceMinor)).toEqual([1, 2, 3])
+})
+
+test('a product update goes from the queue only once it is acknowledged', async () => {
+  const sink = new MemorySink()
+  sink.failures = [new TypeError('planted')]
+  expect(await handle(sink, [{ type: 'product.updated', productId: 'p', name: 'n' }])).toEqual(['m0 released 10'])
+  expect(sink.products).toEqual([])
+})
+
 test('poison is dead-lettered beside good events', async () => {
   const sink = new MemorySink()
-  expect(await handle(sink, [ended('a', 'created'), ended('b', 'delivered')])).toEqual(['m0 removed', 'm1 removed'])
+  expect(await handle(sink, [ended('a', 'exploded'), ended('b', 'delivered')])).toEqual(['m0 removed', 'm1 removed'])
   expect([sink.deadLetters, sink.published.length]).toEqual([['unknown_event_type'], 1])
 })
 

@@ -25,7 +25,7 @@ type Work = { readonly message: QueueMessage; readonly parsed: ParsedMessage; re
 
 /**
  * From an SQS message to Kafka, at least once: a message is removed only after its event, or its dead letter, was
- * acknowledged. Events of one order keep the order of their batch.
+ * acknowledged. Events of one order, of one pair of people and of one product keep the order of their batch.
  */
 export class Bridge {
   readonly #deps: BridgeDeps
@@ -36,7 +36,7 @@ export class Bridge {
 
   async handle(batch: readonly QueueMessage[], settle: Settle, stopping: AbortSignal): Promise<void> {
     const works = batch.map((message) => this.#understand(message))
-    const lanes = lanesOf(works, ({ parsed }) => (parsed.kind === 'event' ? parsed.event.orderId : undefined))
+    const lanes = lanesOf(works, ({ parsed }) => laneOf(parsed))
     await Promise.all(
       lanes.map(async (lane) => {
         for (const work of lane) await this.#deliver(work, settle, stopping)
@@ -79,6 +79,10 @@ export class Bridge {
       await sink.publish(parsed.event, traceparent)
       metrics.published.inc({ type: parsed.event.type })
       logger.info(facts(work), 'order event published')
+    } else if (parsed.kind === 'product') {
+      await sink.publishProduct(parsed.product, traceparent)
+      metrics.published.inc({ type: 'productUpdated' })
+      logger.info(facts(work), 'product update published')
     } else {
       await sink.deadLetter(message, parsed.code, parsed.reason, traceparent)
       metrics.deadLettered.inc({ code: parsed.code })
@@ -89,8 +93,15 @@ export class Bridge {
   }
 }
 
+/** What belongs together goes one after the other; dead letters need no order. */
+function laneOf(parsed: ParsedMessage): string | undefined {
+  if (parsed.kind === 'product') return `product ${parsed.product.productId}`
+  return parsed.kind === 'event' ? parsed.event.orderId : undefined
+}
+
 function facts({ message, parsed, traceparent }: Work): object {
   const common = { sqsMessageId: message.messageId, receiveCount: message.receiveCount, traceId: traceIdOf(traceparent) }
   if (parsed.kind === 'dead') return { ...common, code: parsed.code, reason: parsed.reason }
+  if (parsed.kind === 'product') return { ...common, productId: parsed.product.productId, type: 'productUpdated' }
   return { ...common, orderId: parsed.event.orderId, eventId: parsed.event.eventId, type: parsed.event.type }
 }

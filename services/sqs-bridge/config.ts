@@ -2,13 +2,14 @@ import { type Env, envInt } from '#libs/runtime/env.ts'
 import { type ServiceConfig, serviceConfigFromEnv } from '#libs/runtime/config.ts'
 import { type KafkaConfig, kafkaConfigFromEnv } from '#libs/kafka/client.ts'
 import { type RegistryConfig, registryConfigFromEnv } from '#libs/kafka/avro.ts'
-import { type SqsConfig, sqsConfigFromEnv } from '#libs/sqs/queue.ts'
+import { type SqsConfig, sqsConfigsFromEnv } from '#libs/sqs/queue.ts'
 import type { ReceiverConfig } from '#libs/sqs/receiver.ts'
 
 export type SqsBridgeConfig = ServiceConfig & {
   readonly kafka: KafkaConfig
   readonly registry: RegistryConfig
-  readonly sqs: SqsConfig
+  /** One queue for all event sources, or one each: a message says by itself what it is. */
+  readonly queues: readonly SqsConfig[]
   readonly receiver: ReceiverConfig
   /** How long a message is held while Kafka cannot be reached, before it is given back to SQS. */
   readonly holdMaxMs: number
@@ -22,7 +23,7 @@ export function sqsBridgeConfigFromEnv(env: Env): SqsBridgeConfig {
     ...serviceConfigFromEnv(env, 'sqs-bridge'),
     kafka: kafkaConfigFromEnv(env),
     registry: registryConfigFromEnv(env),
-    sqs: sqsConfigFromEnv(env),
+    queues: sqsConfigsFromEnv(env),
     receiver: {
       receivers: envInt(env, 'SQS_RECEIVERS', 4, { min: 1, max: 64 }),
       // A stop waits for the running long poll, so this stays well below STOP_TIMEOUT_MS.

@@ -1,10 +1,12 @@
 import { ChatError, hasCode } from '#libs/domain/errors.ts'
+import type { ProductFields } from '#libs/domain/frames.ts'
 import type { OrderEvent } from '#libs/domain/inputs.ts'
 import { type AvroCodec, type AvroCodecs } from '#libs/kafka/avro.ts'
 import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
 import type { KafkaClient } from '#libs/kafka/client.ts'
 import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
 import { orderEventToAvro } from '#libs/streams/avro-shapes.ts'
+import { productUpdateToAvro } from '#libs/streams/product-shape.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
 import type { OrderEventSink } from './core/order-event-sink.ts'
 import type { DeadLetterCode, OrderMessage } from './core/order-message.ts'
@@ -18,13 +20,14 @@ export const deadLetterHeaders = {
   sqsAttributes: 'sqs-attributes',
 } as const
 
-/** Order events go by orderId; dead letters have a producer of their own, so that none can fail a good event's batch. */
+/** Order events go by orderId, product updates by productId; dead letters have a producer of their own, so that none can fail a good event's batch. */
 export class KafkaSink implements OrderEventSink {
   readonly #codecs: AvroCodecs
   readonly #events: BatchingProducer
   readonly #deadLetters: BatchingProducer
   readonly #offsets: OffsetsAdmin
   #codec: AvroCodec | undefined
+  #productCodec: AvroCodec | undefined
 
   constructor(kafka: KafkaClient, codecs: AvroCodecs) {
     this.#codecs = codecs
@@ -36,6 +39,7 @@ export class KafkaSink implements OrderEventSink {
   /** Once; before it resolves nothing can be published. After that the registry is not needed any more. */
   async connect(): Promise<void> {
     this.#codec = await this.#codecs.forTopic(topics.orderEvents)
+    this.#productCodec = await this.#codecs.forTopic(topics.productUpdates)
     await this.#events.start()
   }
 
@@ -43,6 +47,11 @@ export class KafkaSink implements OrderEventSink {
     const value = this.#codec!.encode(orderEventToAvro(event))
     const headers = { [headerNames.eventType]: event.type, [headerNames.traceparent]: traceparent }
     await this.#events.send(topics.orderEvents.name, { key: event.orderId, value, headers })
+  }
+
+  async publishProduct(product: ProductFields, traceparent: string): Promise<void> {
+    const value = this.#productCodec!.encode(productUpdateToAvro(product))
+    await this.#events.send(topics.productUpdates.name, { key: product.productId, value, headers: { [headerNames.traceparent]: traceparent } })
   }
 
   async deadLetter(message: OrderMessage, code: DeadLetterCode, reason: string, traceparent: string): Promise<void> {

@@ -36,9 +36,7 @@ export async function startSqsBridge(config: SqsBridgeConfig, overrides: { logge
   const health = await startHealthServer({ host: config.metricsHost, port: config.metricsPort, registry, isReady: () => ready })
   releasers.add(() => health.close())
 
-  const queue = createSqsQueue(config.sqs)
-  releasers.add(() => queue.close())
-  const inHand = () => receiver.inWork
+  const inHand = () => receivers.reduce((sum, { inWork }) => sum + inWork, 0)
   const metrics = createSqsBridgeMetrics(registry, inHand)
   const kafka = createKafkaClient(config.kafka, `sqs-bridge-${config.instanceId}`, logger)
   const sink = new KafkaSink(kafka, new AvroCodecs(config.registry, kafka))
@@ -46,8 +44,12 @@ export async function startSqsBridge(config: SqsBridgeConfig, overrides: { logge
   const gate = new SinkGate({ sink, clock, logger, inHand, onPhase: (phase) => metrics.kafkaUp.set(phase === 'up' ? 1 : 0) })
   releasers.add(() => gate.close())
   const bridge = new Bridge({ sink, gate, clock, logger, metrics, holdMaxMs: config.holdMaxMs })
-  const receiver: SqsReceiver = createReceiver({ config, queue, clock, logger, metrics, gate, bridge })
-  releasers.add(() => receiver.close(config.stopTimeoutMs * STOP_WORK_SHARE))
+  const receivers: readonly SqsReceiver[] = config.queues.map((one) => {
+    const queue = createSqsQueue(one)
+    releasers.add(() => queue.close())
+    return createReceiver({ config, queue, clock, logger, metrics, gate, bridge })
+  })
+  releasers.add(() => Promise.all(receivers.map((receiver) => receiver.close(config.stopTimeoutMs * STOP_WORK_SHARE))).then(() => undefined))
 
   const stopping = new AbortController()
   const started = (async () => {
@@ -56,9 +58,9 @@ export async function startSqsBridge(config: SqsBridgeConfig, overrides: { logge
       signal: stopping.signal,
       onFailure: (err) => logger.warn({ err }, 'Kafka or the schema registry cannot be reached yet'),
     })
-    receiver.start()
+    for (const receiver of receivers) receiver.start()
     ready = true
-    logger.info({ queueUrl: config.sqs.queueUrl, metricsPort: health.port }, 'receiving order events')
+    logger.info({ queueUrls: config.queues.map(({ queueUrl }) => queueUrl), metricsPort: health.port }, 'receiving events')
   })()
   const finished = Promise.withResolvers<void>()
   started.catch((err: unknown) => {

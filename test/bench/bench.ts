@@ -29,6 +29,8 @@ export type BenchOptions = {
   readonly followSeconds: number
   /** Idle sockets whose memory is measured. */
   readonly sockets: number
+  /** Of users who go away and come back, while everybody else is told. */
+  readonly presenceSeconds: number
   /** Sockets that come back at once. */
   readonly crowd: number
   /** Of the log that the persister drains. */

@@ -10,6 +10,7 @@ import { idle } from './scenarios/idle.ts'
 import { maxRate } from './scenarios/max-rate.ts'
 import { memory } from './scenarios/memory.ts'
 import { persister } from './scenarios/persister.ts'
+import { presence } from './scenarios/presence.ts'
 import { rates } from './scenarios/rates.ts'
 import { reconnect } from './scenarios/reconnect.ts'
 import { slowHandler } from './scenarios/slow-handler.ts'
@@ -17,7 +18,7 @@ import { takeover } from './scenarios/takeover.ts'
 import { systemNames, systemsOf } from './systems/all.ts'
 import { benchDir, World } from './world.ts'
 
-const scenarios = [rates, maxRate, memory, persister, slowHandler, reconnect, takeover, followCost, idle]
+const scenarios = [rates, maxRate, memory, persister, slowHandler, reconnect, takeover, followCost, presence, idle]
 /** Other names of the same runs. */
 const ALIASES: Readonly<Record<string, string>> = { latency: 'rates', cpu: 'rates' }
 

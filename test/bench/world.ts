@@ -45,7 +45,7 @@ export class World {
 
   /** With servers of its own, on ports of their own. */  static async start(signal: AbortSignal): Promise<World> {
     const dir = path.join(benchDir, `stack-${process.pid}`)
-    const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, kafkaPort = 0, controllerPort = 0] = await pickFreePorts(6)
+    const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, s3Port = 0, kafkaPort = 0, controllerPort = 0] = await pickFreePorts(7)
     const config: StackConfig = {
       cacheDir: path.join(root, '.local/cache'),
       // Its data is deleted, but its speed is what is measured.
@@ -58,6 +58,7 @@ export class World {
       postgresPort,
       redisPort,
       sqsPort,
+      s3Port,
     }
     mkdirSync(config.runDir, { recursive: true })
     startKeeper('discard', config.runDir, [dir, ...dataDirs(config)])

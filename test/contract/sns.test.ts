@@ -55,7 +55,7 @@ describe.each([['the envelope', 'false'], ['raw delivery', 'true']] as const)('S
 
   test(`the filter policy keeps out what is not for us; what it lets through and nobody knows is dead-lettered (${name})`, async () => {
     await publish('invoice.created', { orderId: `${order}-filtered` })
-    await publish('order.created', { orderId: `${order}-unknown` })
+    await publish('order.exploded', { orderId: `${order}-unknown` })
     await publish('order.cancelled', { orderId: `${order}-last` })
     const letters = async () => (await rig!.read(topics.orderEventsDlq)).filter(({ value }) => value.includes(order))
     await vi.waitFor(async () => expect(await letters()).toHaveLength(1), { timeout: 20_000, interval: 200 })

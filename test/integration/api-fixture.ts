@@ -26,12 +26,14 @@ export type ApiFixture = {
   readonly env: Record<string, string>
   readonly link: Link
   tokenOf(userId: string, role?: string): Promise<string>
+  /** A request with a JSON body (or none) as this user. */
+  send(method: string, url: string, user: string, body?: unknown): Promise<Answer>
   /** GET as this user (a token is made), or without a token. */
   get(url: string, user?: string | { readonly userId: string; readonly role: string }, signal?: AbortSignal): Promise<Answer>
   close(): Promise<void>
 }
 
-/** One api over a database of its own, reached through a link that a test can cut. */
+/** One api over a database of its own, reached through a link that a test can cut. No topics are there, so it reads and does not write. */
 export async function startFixture(name: string, env: Record<string, string> = {}): Promise<ApiFixture> {
   const stack = await useStack()
   const isolated = await stack.isolate(name)
@@ -47,6 +49,10 @@ export async function startFixture(name: string, env: Record<string, string> = {
     ...ISSUER,
     AUTH_JWKS_URL: `http://127.0.0.1:${jwksPort}/`,
     POSTGRES_URL: link.url,
+    KAFKA_BROKERS: stack.kafkaBrokers.join(','),
+    KAFKA_TOPIC_PREFIX: isolated.topicPrefix,
+    SCHEMA_REGISTRY_URL: stack.schemaRegistryUrl,
+    REDIS_URL: isolated.redisUrl,
     API_PORT: '0',
     LOG_LEVEL: 'silent',
     ...env,
@@ -61,6 +67,11 @@ export async function startFixture(name: string, env: Record<string, string> = {
     env: allEnv,
     link,
     tokenOf,
+    send: async (method, url, user, body) => {
+      const headers = { authorization: `Bearer ${await tokenOf(user)}`, ...(body !== undefined && { 'content-type': 'application/json' }) }
+      const response = await fetch(`http://127.0.0.1:${api.port}${url}`, { method, headers, body: body === undefined ? null : JSON.stringify(body) })
+      return { status: response.status, body: await response.json(), headers: response.headers }
+    },
     get: async (url, user, signal) => {
       const { userId, role } = typeof user === 'string' ? { userId: user, role: 'user' } : (user ?? { userId: undefined, role: '' })
       const headers = userId === undefined ? {} : { authorization: `Bearer ${await tokenOf(userId, role)}` }

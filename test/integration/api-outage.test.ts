@@ -65,6 +65,27 @@ describe('while Postgres cannot be reached', () => {
   })
 })
 
+describe('while Kafka cannot be reached', () => {
+  test('the service starts and reads; writes are refused as retriable, and settings are none of its business', async () => {
+    const api = await startApi(apiConfigFromEnv({ ...f.env, KAFKA_BROKERS: '127.0.0.1:1', SCHEMA_REGISTRY_URL: 'http://127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1' }))
+    const authorization = `Bearer ${await f.tokenOf('cust')}`
+    const ask = async (method: string, url: string, body?: string) => {
+      const response = await fetch(`http://127.0.0.1:${api.port}${url}`, { method, headers: { authorization, ...(body && { 'content-type': 'application/json' }) }, body: body ?? null })
+      return [response.status, await response.json()]
+    }
+    expect(await ask('GET', '/rooms/room/messages')).toMatchObject([200, { messages: [{ content: 'hi' }] }])
+    expect(await ask('POST', '/rooms/room/messages', '{"message":"hi"}')).toMatchObject([503, { code: 'unavailable', retriable: true, retryAfterMs: expect.any(Number) }])
+    expect(await ask('PUT', '/me/settings', '{"hideReceipts":false}')).toMatchObject([200, { hideReceipts: false }])
+    const startedMs = systemClock.nowMs()
+    await api.close()
+    expect(systemClock.nowMs() - startedMs).toBeLessThan(5_000)
+  })
+
+  test('where the set-up has not run, it waits for it', async () => {
+    expect(await f.send('POST', '/rooms/room/messages', 'cust', { message: 'hi' })).toMatchObject({ status: 503, body: { code: 'unavailable', retriable: true } })
+  })
+})
+
 test('connections that the server ends, as a restart does, are replaced without anyone asking', async () => {
   const ask = async () => (await f.get('/rooms/room', 'cust')).status
   for (let i = 0; i < 3; i++) {

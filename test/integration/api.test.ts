@@ -19,9 +19,17 @@ describe('GET /rooms/:id', () => {
     expect(body).toEqual({
       roomId: 'one',
       orderId: 'one',
+      kind: 'order',
+      name: null,
+      metadata: {},
+      subjectId: null,
+      history: 'all',
+      unread: 1,
+      receipts: [],
       participants: [{ userId: 'cust', role: 'customer' }, { userId: 'shop', role: 'vendor' }],
       readOnly: false,
       closedReason: null,
+      closeNote: null,
       headSeq: 2,
       messageCount: 1,
       openedAt: room.timeMs - 1_001,
@@ -143,14 +151,15 @@ describe('GET /rooms/:id/messages', () => {
 })
 
 describe('the rest of HTTP', () => {
-  test('no other method does anything, for admins neither', async () => {
+  test('admins write nothing, and other methods do nothing', async () => {
     await newRoom('read-only')
     const authorization = `Bearer ${await f.tokenOf('boss', 'admin')}`
     for (const url of ['/rooms/read-only', '/rooms/read-only/messages', '/me/rooms', '/admin/rooms', '/admin/rooms/read-only/events']) {
       for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
         const headers = { authorization, 'content-type': 'application/json' }
         const response = await fetch(`http://127.0.0.1:${f.api.port}${url}`, { method, headers, body: '{"message":"hi"}' })
-        expect([response.status, await response.json()]).toMatchObject([404, { code: 'not_found', retriable: false }])
+        const isWrite = ['PATCH /rooms/read-only', 'POST /rooms/read-only/messages'].includes(`${method} ${url}`)
+        expect([response.status, await response.json()]).toMatchObject(isWrite ? [403, { code: 'admin_is_read_only' }] : [404, { code: 'not_found', retriable: false }])
       }
     }
     expect((await f.get('/rooms/read-only', 'cust')).body.headSeq).toBe(1)

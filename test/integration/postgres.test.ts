@@ -1,12 +1,17 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ClientMessageId, MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import { postgresConfigFromEnv } from '#libs/postgres/config.ts'
 import { migrate, migrationsDir } from '#libs/postgres/migrate.ts'
 import { createPool, type Pool } from '#libs/postgres/pool.ts'
 import { withTransaction } from '#libs/postgres/transaction.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
+import { topics } from '#libs/streams/topics.ts'
+import { createHistory } from '../../services/edge/history.ts'
+import { rowsOf } from '../../services/message-persister/core/rows.ts'
+import { createMessageStore } from '../../services/message-persister/store.ts'
 import { type Isolated, useStack } from '../support/stack.ts'
 import { PersistedRoom, silent } from './api-fixture.ts'
 
@@ -116,14 +121,58 @@ describe('a transaction', () => {
 })
 
 describe('migrations', () => {
+  const names = readdirSync(migrationsDir).map((file) => path.basename(file, '.sql')).sort()
+
   test('run at once by many are done once', async () => {
     const fresh = await (await useStack()).isolate('migrate')
     const lines: string[] = []
     const log = { info: (line: string) => lines.push(line), warn: () => {}, error: () => {} }
     const applied = await Promise.all(Array.from({ length: 6 }, () => migrate(fresh.postgresUrl, migrationsDir, log as never)))
-    expect(applied.flat()).toEqual(['000001-chat'])
+    expect(applied.flat()).toEqual(names)
     expect(lines.join('\n')).toContain('000001-chat')
     expect(await migrate(fresh.postgresUrl)).toEqual([])
+    await fresh.cleanup()
+  })
+
+  test('bring what was there before along: order rooms that show everything, messages that are text', async () => {
+    const fresh = await (await useStack()).isolate('migrate-data')
+    const dir = mkdtempSync(path.join(tmpdir(), 'order-chat-sql-'))
+    copyFileSync(path.join(migrationsDir, '000001-chat.sql'), path.join(dir, '000001-chat.sql'))
+    expect(await migrate(fresh.postgresUrl, dir)).toEqual(['000001-chat'])
+    const own = createPool(postgresConfigFromEnv({ POSTGRES_URL: fresh.postgresUrl }), silent)
+    // As the persister of that time wrote: participants without sinceSeq, no kind.
+    const people = [{ userId: 'cust', role: 'customer' }, { userId: 'vend', role: 'vendor' }]
+    const messageId = '5e0ae1b4-8a44-5c1e-9a7c-0d9c2a1f6b10' as MessageId
+    const clientMessageId = '0197a0b0-0000-7000-8000-000000000001' as ClientMessageId
+    const opened = { type: 'roomOpened', seq: 1, timestampMs: 1, participants: people }
+    const sent = { type: 'messageSent', seq: 2, timestampMs: 2, messageId, clientMessageId, senderId: 'cust', messageIndex: 1, contentHash: 'h' }
+    await own.query(`INSERT INTO chat_rooms (room_id, order_id, participants, head_seq, message_count, opened_at, last_event_at) VALUES ('old', 'old', $1, 2, 1, now(), now())`, [JSON.stringify(people)])
+    for (const { userId, role } of people) await own.query(`INSERT INTO room_participants (room_id, user_id, role, since_seq) VALUES ('old', $1, $2, 1)`, [userId, role])
+    await own.query(`INSERT INTO chat_messages (room_id, seq, message_id, client_message_id, sender_id, message_index, sent_at) VALUES ('old', 2, $1, $2, 'cust', 1, now())`, [messageId, clientMessageId])
+    await own.query(`INSERT INTO message_contents (room_id, seq, content, salt) VALUES ('old', 2, 'hi', 's')`)
+    for (const event of [opened, sent]) {
+      await own.query(`INSERT INTO room_events (room_id, seq, event_type, occurred_at, body, log_partition, log_offset) VALUES ('old', $1, $2, now(), $3, 3, $1)`, [event.seq, event.type, JSON.stringify(event)])
+    }
+    const roomId = 'old' as RoomId
+    expect(await migrate(fresh.postgresUrl)).toEqual(names.slice(1))
+    const history = createHistory(own)
+    const { view } = await history.room(3, roomId)
+    expect(view).toMatchObject({ kind: 'order', name: undefined, metadata: {}, history: 'all', headSeq: 2, messageCount: 1 })
+    expect([...view!.participants]).toEqual([['cust', { role: 'customer', sinceSeq: 1 }], ['vend', { role: 'vendor', sinceSeq: 1 }]])
+    const [, message] = await history.events(roomId, 0, 10, 10)
+    expect(message).toMatchObject({ type: 'messageSent', seq: 2, content: 'hi' })
+    expect(message).not.toHaveProperty('payload')
+    expect(message).not.toHaveProperty('revision')
+    // And goes on: its message is edited, and erased with the edit.
+    const edited = { type: 'messageEdited', seq: 3, timestampMs: 3, messageId, messageSeq: 2, revision: 1, content: 'hello', salt: 's', contentHash: 'h', by: 'cust' as UserId, clientMessageId } as const
+    const store = createMessageStore(own, topics.roomEvents.name)
+    const position = await store.readPosition(3)
+    expect(await store.apply(3, position, { ...position, nextOffset: 1n }, rowsOf([{ offset: 0n, decision: { roomId, commandId: undefined, entries: [edited] } }]))).toBe(true)
+    expect((await history.events(roomId, 1, 10, 10)).map((event) => 'content' in event && event.content)).toEqual(['hello', 'hello'])
+    await own.query(`SELECT erase_message_content('old', 2, 'dpo', 'request 1')`)
+    expect((await history.events(roomId, 1, 10, 10)).map((event) => 'content' in event && event.content)).toEqual([null, null])
+    await own.end()
+    rmSync(dir, { recursive: true })
     await fresh.cleanup()
   })
 

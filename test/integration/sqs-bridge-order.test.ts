@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { directRoomId, type UserId } from '#libs/domain/ids.ts'
 import { orderCommand } from '../../deploy/local/order.ts'
 import type { SqsBridge } from '../../services/sqs-bridge/service.ts'
 import { useStack } from '../support/stack.ts'
@@ -29,12 +30,21 @@ test('npm run order publishes an order\'s life, in either form', async () => {
     await order('rider_assigned', '--order', 'cli', '--rider', 'r', '--occurred-at', occurredAt),
     await order('delivered', '--order', 'cli', '--raw'),
     await order('cancelled', '--order', 'cli-2', '--queue-url', rig.names.sqsQueueUrl),
+    await order('created', '--order', 'cli', '--customer', 'c', '--vendor', 'v'),
+    await order('blocked', '--user', 'c', '--other', 'v', '--occurred-at', occurredAt),
+    await order('unblocked', '--user', 'c', '--other', 'v', '--raw'),
+    await order('product', '--product', 'p-1', '--name', 'Ramen', '--price', '12.50', '--currency', 'EUR', '--available', 'yes'),
   ]
-  expect(runs.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0, 0])
+  expect(runs.map(({ exitCode }) => exitCode)).toEqual([0, 0, 0, 0, 0, 0, 0, 0])
   expect(runs[0]!.said).toMatch(/order\.accepted .*"cli".*\nSQS message [0-9a-f-]{36}, traceparent 00-/)
   await rig.untilDrained()
   const events = (await rig.readEvents()).map(({ event }) => event)
-  expect(events).toHaveLength(4)
+  expect(events).toHaveLength(7)
+  const pair = directRoomId('c' as UserId, 'v' as UserId)
+  expect(events).toContainEqual(expect.objectContaining({ orderId: pair, type: 'orderCreated', subjectId: 'cli', customerId: 'c', vendorId: 'v' }))
+  expect(events).toContainEqual(expect.objectContaining({ orderId: pair, type: 'blockChanged', blockerId: 'c', blockedId: 'v', on: true, occurredAtMs: Date.parse(occurredAt) }))
+  expect(events).toContainEqual(expect.objectContaining({ orderId: pair, type: 'blockChanged', blockerId: 'c', blockedId: 'v', on: false }))
+  expect(await rig.readProducts()).toMatchObject([{ key: 'p-1', product: { productId: 'p-1', name: 'Ramen', priceMinor: 1250, currency: 'EUR', available: true } }])
   expect(events).toContainEqual(expect.objectContaining({ orderId: 'cli', type: 'orderAccepted', customerId: 'c', vendorId: 'v' }))
   expect(events).toContainEqual(expect.objectContaining({ orderId: 'cli', type: 'riderAssigned', riderId: 'r', occurredAtMs: Date.parse(occurredAt) }))
   expect(events).toContainEqual(expect.objectContaining({ orderId: 'cli', type: 'orderEnded', reason: 'delivered' }))

@@ -7,8 +7,10 @@ import { createKafkaClient } from '#libs/kafka/client.ts'
 import { ensureTopics } from '#libs/kafka/topics-admin.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
 import { withRetry } from '#libs/runtime/retry.ts'
+import type { ProductFields } from '#libs/domain/frames.ts'
 import type { OrderEvent } from '#libs/domain/inputs.ts'
 import { orderEventFromAvro } from '#libs/streams/avro-shapes.ts'
+import { productUpdateFromAvro } from '#libs/streams/product-shape.ts'
 import { type TopicSpec, topics } from '#libs/streams/topics.ts'
 import { createOrderPublisher, type OrderEventToPublish, type OrderPublisher, type PublishedOrderEvent } from '../../deploy/local/order.ts'
 import { sqsBridgeConfigFromEnv } from '../../services/sqs-bridge/config.ts'
@@ -120,6 +122,12 @@ export class BridgeRig {
     const codec = await this.#codecs.forTopic(topics.orderEvents)
     const records = await this.read(topics.orderEvents)
     return Promise.all(records.map(async (record) => ({ ...record, event: orderEventFromAvro(await codec.decode(record.value)) })))
+  }
+
+  async readProducts(): Promise<(ReadRecord & { product: ProductFields })[]> {
+    const codec = await this.#codecs.forTopic(topics.productUpdates)
+    const records = await this.read(topics.productUpdates)
+    return Promise.all(records.map(async (record) => ({ ...record, product: productUpdateFromAvro(await codec.decode(record.value)) })))
   }
 
   /** Visible and hidden messages of a queue. */

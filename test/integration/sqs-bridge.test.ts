@@ -1,5 +1,6 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { directRoomId, type UserId } from '#libs/domain/ids.ts'
 import { partitionOf } from '#libs/streams/murmur2.ts'
 import { topics } from '#libs/streams/topics.ts'
 import type { SqsBridge } from '../../services/sqs-bridge/service.ts'
@@ -52,7 +53,7 @@ describe('a good event', () => {
 test('poison goes to order-events.dlq with its code and its bytes, while good events flow', async () => {
   const poison: [code: string, body: string][] = [
     ['bad_json', '{"orderId": "p-1", "type": "order.accepted" – ünd so weiter'],
-    ['unknown_event_type', '{"orderId":"p-2","type":"order.created"}'],
+    ['unknown_event_type', '{"orderId":"p-2","type":"order.exploded"}'],
     ['invalid_event', '{"orderId":"p-3","type":"order.accepted","customerId":"c"}'],
     ['invalid_room_id', '{"orderId":"p/4","type":"order.delivered"}'],
     ['event_too_old', '{"orderId":"p-5","type":"order.delivered","occurredAt":"2020-01-01T00:00:00Z"}'],
@@ -95,6 +96,21 @@ test('the same SNS message twice gives two records with one event id', async () 
   expect(second!.event).toEqual(first!.event)
   expect(first!.event.eventId).toBe('a5f5d0a0-0000-4000-8000-000000000001')
   expect(others).toEqual([])
+})
+
+test('two queues, one bridge: each message goes where its own type belongs', async () => {
+  const { sqsQueueUrl: first, sqsDeadLetterQueueUrl: second } = rig.names
+  bridge = await rig.startBridge({ SQS_QUEUE_URL: `${first},${second}` })
+  const put = (QueueUrl: string, body: object) => rig.sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: JSON.stringify(body) }))
+  await put(first, { type: 'order.delivered', orderId: 'of-the-first' })
+  await put(second, { type: 'user.blocked', userId: 'a', blockedUserId: 'b' })
+  await put(second, { type: 'product.updated', productId: 'p-1', name: 'Ramen', priceMinor: 1250, currency: 'EUR' })
+  await vi.waitFor(async () => expect([await rig.queued(first), await rig.queued(second)]).toEqual([0, 0]), { timeout: 20_000, interval: 100 })
+  expect(await ofOrder('of-the-first')).toHaveLength(1)
+  const pair = directRoomId('a' as UserId, 'b' as UserId)
+  expect(await ofOrder(pair)).toMatchObject([{ key: pair, headers: { 'event-type': 'blockChanged' }, event: { type: 'blockChanged', blockerId: 'a', blockedId: 'b', on: true } }])
+  expect(await rig.readProducts()).toMatchObject([{ key: 'p-1', partition: partitionOf('p-1', 4), product: { name: 'Ramen', priceMinor: 1250, currency: 'EUR' } }])
+  expect(await metricOf(bridge, 'sqs_bridge_deleted_total')).toBe(3)
 })
 
 test('health and readiness are served, and a stop leaves nothing in work', async () => {

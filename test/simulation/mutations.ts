@@ -10,6 +10,8 @@ const fencedTask = 'libs/streams/fenced-task.ts'
 const processor = 'services/room-state/core/room-processor.ts'
 const store = 'services/message-persister/store.ts'
 const rooms = 'services/edge/core/rooms.ts'
+const frames = 'services/edge/core/frames.ts'
+const command = 'libs/domain/decide-command.ts'
 
 /** The mistakes that are easy to make here. The simulator has to find each. */
 export const mutations: readonly Mutation[] = [
@@ -54,13 +56,21 @@ export const mutations: readonly Mutation[] = [
   { name: 'remark without its new epoch', file: fencedTask, from: 'this.#epoch = await this.#append([', to: 'await this.#append([' },
   { name: 'checkpoint without the open positions', file: fencedTask, from: 'for (const [topic, next] of checkpoint?.inputs ?? []) this.#acknowledged.set(topic, next)', to: '' },
   { name: 'append retried after an unknown outcome', file: fencedTask, from: 'const base = await this.#appender!.append(records)', to: 'const base = await this.#appender!.append(records).catch(async () => (await this.#options.log.openAppender()).append(records))' },
-  { name: 'dedupe forgotten on restore', file: processor, from: 'dedupe: { firstBucket, buckets: kept } })', to: 'dedupe: { firstBucket: firstBucket + bucketCount, buckets: [] } })' },
+  { name: 'dedupe forgotten on restore', file: processor, from: 'dedupe: { firstBucket: first, buckets } }, first', to: 'dedupe: { firstBucket: first + bucketCount, buckets: [] } }, first' },
   { name: 'rooms changed by the replay are not dirty', file: processor, from: 'if (decision) this.#apply(decision.roomId, decision.entries)', to: 'if (decision) { this.#apply(decision.roomId, decision.entries); this.#dirty.delete(decision.roomId) }' },
   { name: 'rooms clean although their records were left out', file: processor, from: 'for (const roomId of this.#dirty) this.#snapshotRoom(roomId, records)', to: 'for (const roomId of [...this.#dirty].slice(0, 1)) this.#snapshotRoom(roomId, records)' },
   { name: 'undecodable inputs are skipped', file: 'services/room-state/core/prepare.ts', from: 'prepared.push(undecodable(deps, record, err))', to: '' },
   // The rules of a room
-  { name: 'a closed room takes messages', file: 'libs/domain/decide.ts', from: "if (state.status === 'closed') return [{ type: 'refused', code: 'room_read_only' }]", to: '' },
-  { name: 'expired ids are taken for new ones', file: 'libs/domain/decide.ts', from: 'if (idTimeMs < timeMs - DEDUPE_WINDOW_MS || idTimeMs', to: 'if (idTimeMs' },
+  { name: 'a closed room takes messages', file: command, from: "if (state.status === 'closed') return refused('room_read_only')", to: '' },
+  { name: 'expired ids are taken for new ones', file: command, from: 'if (idTimeMs < timeMs - DEDUPE_WINDOW_MS || idTimeMs', to: 'if (idTimeMs' },
+  { name: 'only messages are remembered', file: command, from: 'const ack = rememberedAck(state.dedupe, senderId, clientMessageId)', to: "const ack = command.type === 'sendMessage' ? rememberedAck(state.dedupe, senderId, clientMessageId) : undefined" },
+  { name: "others' messages can be edited", file: command, from: "if (sent.senderId !== by) return refused('not_allowed')", to: '' },
+  { name: 'a deleted message can be edited', file: command, from: "if (change?.deleted) return command.type === 'deleteMessage' ? unchanged(state) : refused('message_deleted')", to: '' },
+  { name: 'cursors go down', file: command, from: 'Math.max(before.seen, command.seen ?? 0)', to: 'command.seen ?? before.seen' },
+  { name: 'who is blocked can write', file: command, from: "state.kind === 'direct' && state.blocks.size > 0", to: 'false' },
+  { name: 'receipts left out of snapshots', file: 'libs/streams/avro-shapes.ts', from: 'receipts: list([...room.receipts].map(([userId, receipt]) => ({ userId, ...receipt }))),', to: 'receipts: list([]),' },
+  { name: 'revisions left out of snapshots', file: 'libs/streams/avro-shapes.ts', from: 'changes: list([...room.changes].map(([messageId, change]) => ({ messageId, ...change }))),', to: 'changes: list([]),' },
+  { name: 'blocks left out of snapshots', file: 'libs/streams/avro-shapes.ts', from: 'blocks: list([...room.blocks]),', to: 'blocks: list([]),' },
   // Postgres
   { name: 'compare-and-set left out', file: store, from: ' AND next_offset = $6 AND owner_epoch = $7', to: '' },
   { name: 'compare-and-set not heeded', file: store, from: 'if (!(await movePosition(tx, topic, partition, before, after))) return false', to: 'await movePosition(tx, topic, partition, before, after)' },
@@ -76,9 +86,15 @@ export const mutations: readonly Mutation[] = [
   { name: 'edge starts without the epoch', file: 'services/edge/core/followed-partition.ts', from: 'new ReaderRule(start.ownerEpoch)', to: 'new ReaderRule()' },
   { name: 'since off by one', file: rooms, from: 'new Subscription(connection, roomId, since)', to: 'new Subscription(connection, roomId, since + 1)' },
   { name: 'removed participant stays subscribed', file: rooms, from: "if (event.type === 'participantRemoved') this.#expel(room, event)", to: '' },
-  { name: 'replay beyond the view', file: rooms, from: 'subscription.lastSeq, room.view.headSeq, limits.replayPageEvents', to: 'subscription.lastSeq, Number.MAX_SAFE_INTEGER, limits.replayPageEvents' },
+  { name: 'replay beyond the view', file: 'services/edge/core/replay.ts', from: 'subscription.lastSeq, room.view.headSeq, limits.replayPageEvents', to: 'subscription.lastSeq, Number.MAX_SAFE_INTEGER, limits.replayPageEvents' },
   { name: 'refusal before the log was read', file: rooms, from: 'await partition.reach(high, this.#options.limits.joinWaitMs)', to: '' },
   { name: 'a hole is skipped', file: 'services/edge/core/subscription.ts', from: 'seq !== this.lastSeq + 1) return false', to: 'seq <= this.lastSeq) return false' },
+  { name: 'newcomers see what was before', file: rooms, from: 'const since = Math.max(asked, visibleFrom(room.view, speaker) - 1)', to: 'const since = asked' },
+  { name: 'another role hides what was seen', file: 'services/edge/core/room-view.ts', from: 'view.participants.get(userId)?.sinceSeq ?? event.seq', to: 'event.seq' },
+  { name: 'hidden receipts are shown', file: frames, from: "event.hidden && !isAdmin && event.userId !== userId ? 'private' : 'plain'", to: "'plain'" },
+  { name: 'blocks are shown', file: frames, from: "isAdmin || event.blockerId === userId ? 'plain' : 'private'", to: "'plain'" },
+  { name: 'what was deleted is replayed from the buffer', file: 'services/edge/core/masks.ts', from: 'if (event.deleted || change?.deleted) {', to: 'if (event.deleted) {' },
+  { name: 'what was edited is replayed as it was', file: 'services/edge/core/masks.ts', from: 'if (change && change.revision > (event.revision ?? 0)) return', to: 'if (change && change.revision < 0) return' },
   { name: 'slow sockets are not closed', file: rooms, from: "if (connection.socket.bufferedBytes() > this.#options.limits.slowBufferBytes) connection.close('slow_consumer')", to: '' },
   { name: 'replies of the log are not taken', file: 'services/edge/core/followed-partition.ts', from: 'if (isReply) this.#deps.events.onReply(decision)', to: '' },
   // The client

@@ -9,6 +9,8 @@ export type Plan = {
   readonly partitions: number
   readonly counts: { readonly roomStates: number; readonly persisters: number; readonly edges: number; readonly bridges: number }
   readonly rooms: number
+  /** Whether people also talk outside orders. */
+  readonly conversations: boolean
   readonly sdkUsers: boolean
   readonly rawUsers: boolean
   /** How long there is traffic and there are faults. */
@@ -95,6 +97,7 @@ function anyPlan(random: Random): Plan {
     partitions: random.int(1, 2),
     counts: { roomStates: random.int(1, 3), persisters: random.int(1, 2), edges: withEdges ? random.int(1, 3) : 0, bridges: random.chance(0.35) ? random.int(1, 2) : 0 },
     rooms: random.int(1, 3),
+    conversations: random.chance(0.5),
     sdkUsers: withEdges && random.chance(0.8),
     rawUsers: withEdges && random.chance(0.7),
     activeMs: random.between(8_000, 25_000),

@@ -91,14 +91,18 @@ function everySoOften({ world }: Town, everyMs: number, label: string, work: () 
 }
 
 /** What people do. */
-function act({ world, rooms, orders, sdkUsers, rawUsers, direct }: Town): void {
+function act({ world, rooms, conversations, people, orders, sdkUsers, rawUsers, direct }: Town): void {
   const { random } = world
   const roomId = random.pick(rooms)
+  const anyRoom = random.pick([...rooms, ...conversations.map((c) => c.roomId)])
   const others = sdkUsers.length + rawUsers.length === 0
-  const what = random.weighted({ sdk: sdkUsers.length * 2, raw: rawUsers.length * 2, direct: others ? 4 : 1, resend: others ? 2 : 0.5, garbage: 0.1, accept: 0.3, assign: 0.8, end: 0.08, poison: 0.1 })
+  const what = random.weighted({ sdk: sdkUsers.length * 2, raw: rawUsers.length * 2, direct: others ? 4 : 1, resend: others ? 2 : 0.5, change: others ? 3 : 1, create: conversations.length > 0 ? 0.5 : 0, block: conversations.length > 0 ? 0.2 : 0, garbage: 0.1, accept: 0.3, assign: 0.8, end: 0.08, poison: 0.1 })
   if (what === 'sdk') random.pick(sdkUsers).write()
   else if (what === 'raw') random.pick(rawUsers).act()
-  else if (what === 'direct') direct.send(roomId, random.pick([customerOf(roomId), vendorOf(roomId), ...RIDERS]))
+  else if (what === 'direct') direct.send(random.chance(0.7) ? roomId : anyRoom, random.pick([customerOf(roomId), vendorOf(roomId), ...RIDERS]))
+  else if (what === 'change') direct.change(anyRoom, people, conversations.find((c) => c.roomId === anyRoom)?.creatorId)
+  else if (what === 'create') direct.create(random.pick(conversations))
+  else if (what === 'block') direct.block(random.pick(conversations).roomId, random.pick(people), random.pick(people))
   else if (what === 'resend') direct.resend()
   else if (what === 'garbage') direct.garbage(roomId)
   else if (what === 'accept') orders.accept(roomId, customerOf(roomId), vendorOf(roomId))

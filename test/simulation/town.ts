@@ -11,6 +11,7 @@ import { startPersister } from './parts/persister.ts'
 import { startRoomState } from './parts/room-state.ts'
 import { Slot } from './parts/slot.ts'
 import type { Plan } from './plan.ts'
+import { type Conversation, conversationsOf } from './users/commands.ts'
 import { DirectSender } from './users/direct-sender.ts'
 import { type OrderMessage, OrderService } from './users/orders.ts'
 import { RawUser } from './users/raw-user.ts'
@@ -34,7 +35,11 @@ export type Town = {
   readonly truth: Truth
   readonly wires: WireChecks
   readonly slots: Readonly<Record<'roomState' | 'persister' | 'edge' | 'bridge', readonly Slot[]>>
+  /** Of orders. */
   readonly rooms: readonly RoomId[]
+  /** Of what else people talk about: none, or one of each kind. */
+  readonly conversations: readonly Conversation[]
+  readonly people: readonly UserId[]
   readonly orders: OrderService
   readonly sdkUsers: readonly SdkUser[]
   readonly rawUsers: readonly RawUser[]
@@ -67,6 +72,9 @@ export function build(world: World, plan: Plan): Town {
   const { counts } = plan
   const slots = (count: number, name: string, start: (slot: string) => ConstructorParameters<typeof Slot>[2]) => Array.from({ length: count }, (_, i) => new Slot(world, `${name}-${i + 1}`, start(`${name}-${i + 1}`)))
   const rooms = Array.from({ length: plan.rooms }, (_, i) => `order-${i + 1}` as RoomId)
+  const trio = [customerOf(rooms[0]!), vendorOf(rooms[0]!), RIDERS[0]!] as const
+  const conversations = plan.conversations ? conversationsOf(rooms[0]!, trio, world.random.pick(['all', 'fromJoin'] as const)) : []
+  const everybody = [...rooms.flatMap((roomId) => [customerOf(roomId), vendorOf(roomId)]), ...RIDERS]
   return {
     world,
     plan,
@@ -74,6 +82,8 @@ export function build(world: World, plan: Plan): Town {
     truth,
     wires,
     rooms,
+    conversations,
+    people: everybody,
     slots: {
       roomState: slots(counts.roomStates, 'room-state', () => (process) => startRoomState(process, servers, plan.task)),
       persister: slots(counts.persisters, 'persister', () => (process) => startPersister(process, servers, plan.batchRecordsMax)),
@@ -81,25 +91,29 @@ export function build(world: World, plan: Plan): Town {
       bridge: slots(counts.bridges, 'bridge', () => (process) => startBridge(process, servers)),
     },
     orders: new OrderService(world, counts.bridges > 0 ? (message) => servers.sqs.send(message.body) : directly(servers)),
-    ...people(world, plan, servers, truth, rooms),
+    ...people(world, plan, servers, truth, rooms, conversations, everybody),
   }
 }
 
-function people(world: World, plan: Plan, { network, kafka, registry }: Servers, truth: Truth, rooms: readonly RoomId[]) {
+function people(world: World, plan: Plan, { network, kafka, registry }: Servers, truth: Truth, rooms: readonly RoomId[], conversations: readonly Conversation[], everybody: readonly UserId[]) {
   const { random } = world
   const sdkUsers: SdkUser[] = []
   const rawUsers: RawUser[] = []
+  const others = conversations.map(({ roomId }) => roomId)
+  // What an app keeps begins at seq 1.
+  const kept = conversations.filter(({ kind, create }) => kind !== 'dispute' && create.history !== 'fromJoin').map(({ roomId }) => roomId)
+  const raw = (userId: UserId, their: readonly RoomId[], role: 'user' | 'admin') => rawUsers.push(new RawUser(world, network, { userId, rooms: [...their, ...others], role, people: everybody, conversations }))
   const add = (userId: UserId, their: readonly RoomId[]) => {
-    if (plan.sdkUsers && random.chance(plan.rawUsers ? 0.6 : 0.9)) sdkUsers.push(new SdkUser(world, network, truth, { userId, rooms: their, oneRoom: random.chance(0.3) }))
-    else if (plan.rawUsers) rawUsers.push(new RawUser(world, network, { userId, rooms: their, role: 'user' }))
+    if (plan.sdkUsers && random.chance(plan.rawUsers ? 0.6 : 0.9)) sdkUsers.push(new SdkUser(world, network, truth, { userId, rooms: [...their, ...(random.chance(0.5) ? kept : [])], oneRoom: random.chance(0.3) }))
+    else if (plan.rawUsers) raw(userId, their, 'user')
   }
   for (const roomId of rooms) {
     add(customerOf(roomId), [roomId])
     if (random.chance(0.5)) add(vendorOf(roomId), [roomId])
   }
   for (const riderId of RIDERS) if (random.chance(0.7)) add(riderId, rooms)
-  if (plan.rawUsers && random.chance(0.4)) rawUsers.push(new RawUser(world, network, { userId: 'outsider' as UserId, rooms, role: 'user' }))
-  if (plan.rawUsers && random.chance(0.4)) rawUsers.push(new RawUser(world, network, { userId: 'admin' as UserId, rooms, role: 'admin' }))
+  if (plan.rawUsers && random.chance(0.4)) raw('outsider' as UserId, rooms, 'user')
+  if (plan.rawUsers && random.chance(0.4)) raw('admin' as UserId, rooms, 'admin')
   const direct = new DirectSender(world.process('direct'), kafka, registry)
   return { sdkUsers, rawUsers, direct }
 }
@@ -111,7 +125,7 @@ function directly({ world, kafka, registry }: Servers): (message: OrderMessage) 
   const codec = registry.codec(process, topics.orderEvents, new Set())
   return ({ body, eventId }) => {
     const parsed = parseOrderMessage({ messageId: eventId, body, sentTimestampMs: world.nowMs, attributes: {} }, world.nowMs)
-    if (parsed.kind === 'dead') return
+    if (parsed.kind !== 'event') return
     const { event } = parsed
     const record = { key: event.orderId, value: codec.encode(orderEventToAvro(event)), headers: {} }
     const attempt = async (): Promise<void> => {

@@ -17,6 +17,8 @@ export type UserOptions = {
 
 export type UserObserver = {
   sent(clientMessageId: string, text: string): void
+  /** Something else than a message is asked for. */
+  changing(clientMessageId: string, request: object): void
   repeating(clientMessageId: string): void
   acked(ack: Frame): void
   failed(clientMessageId: string, error: Frame): void
@@ -24,7 +26,7 @@ export type UserObserver = {
   saw(frame: Frame, kind: string): void
 }
 
-type Waiting = { readonly clientMessageId: string; readonly text: string; readonly acked: PromiseWithResolvers<Frame>; sentAtMs: number }
+type Waiting = { readonly clientMessageId: string; readonly request: { readonly type: string; readonly message?: string }; readonly acked: PromiseWithResolvers<Frame>; sentAtMs: number }
 
 /** How long an answer may take before the message is sent again under its id. */
 const RESEND_AFTER_MS = 3_000
@@ -75,10 +77,22 @@ export class PersistentUser {
 
   /** Resolves with the ack, after however many tries. */
   send(text: string): Promise<Frame> {
-    const waiting: Waiting = { clientMessageId: uuidV7(), text, acked: Promise.withResolvers(), sentAtMs: 0 }
-    this.#outbox.push(waiting)
+    const waiting = this.#enqueue({ type: 'sendMessage', message: text })
     this.options.observer?.sent?.(waiting.clientMessageId, text)
     return waiting.acked.promise
+  }
+
+  /** Any other request that becomes an event, in the same way. */
+  change(request: { readonly type: string }): Promise<Frame> {
+    const waiting = this.#enqueue(request)
+    this.options.observer?.changing?.(waiting.clientMessageId, request)
+    return waiting.acked.promise
+  }
+
+  #enqueue(request: Waiting['request']): Waiting {
+    const waiting: Waiting = { clientMessageId: uuidV7(), request, acked: Promise.withResolvers(), sentAtMs: 0 }
+    this.#outbox.push(waiting)
+    return waiting
   }
 
   async stop(): Promise<void> {
@@ -117,8 +131,8 @@ export class PersistentUser {
   #sendIfDue(socket: ChatSocket, waiting: Waiting): void {
     if (Date.now() - waiting.sentAtMs < RESEND_AFTER_MS || socket.closed) return
     waiting.sentAtMs = Date.now()
-    const { clientMessageId, text } = waiting
-    socket.sendRaw(JSON.stringify({ id: clientMessageId, type: 'sendMessage', clientMessageId, message: text }))
+    const { clientMessageId, request } = waiting
+    socket.sendRaw(JSON.stringify({ id: clientMessageId, ...request, clientMessageId }))
   }
 
   #take(frame: Frame): void {
@@ -130,9 +144,12 @@ export class PersistentUser {
   }
 
   #takeAck(frame: Frame): void {
-    const id = frame['clientMessageId'] as string
-    if (frame['repeated'] !== true && frame['seq'] === this.lastSeq + 1) this.#see(frame, 'newMessage')
-    else if ((frame['seq'] as number) > this.lastSeq) this.anomalies.push(`ack of seq ${frame['seq']} before ${this.lastSeq + 1}`)
+    // Marks have no id of their own, and several of them one answer.
+    const id = (frame['clientMessageId'] ?? frame['id']) as string
+    const event = frame['event'] as Frame | undefined
+    const isPlaced = frame['repeated'] !== true && frame['unchanged'] !== true
+    if (isPlaced && frame['seq'] === this.lastSeq + 1) this.#see(event ?? frame, event ? (event['event'] as string) : 'newMessage')
+    else if (isPlaced && (frame['seq'] as number) > this.lastSeq) this.anomalies.push(`ack of seq ${frame['seq']} before ${this.lastSeq + 1}`)
     const before = this.acks.get(id)
     if (before && (before['seq'] !== frame['seq'] || before['messageId'] !== frame['messageId'])) this.anomalies.push(`two acks of ${id}: ${before['seq']} and ${frame['seq']}`)
     this.acks.set(id, frame)
@@ -142,18 +159,18 @@ export class PersistentUser {
     if (at < 0) return
     const [waiting] = this.#outbox.splice(at, 1)
     waiting!.acked.resolve(frame)
-    if (Math.random() >= (this.options.repeats ?? 0)) return
+    if (frame['clientMessageId'] === undefined || Math.random() >= (this.options.repeats ?? 0)) return
     // Some soon, some when the room has been restored from snapshots meanwhile.
     const timer = setTimeout(() => this.#repeat(waiting!), 500 + Math.random() ** 2 * 15_000)
     this.#repeatTimers.push(timer)
   }
 
   /** As a client does that has not heard its ack. */
-  #repeat({ clientMessageId, text }: Waiting): void {
+  #repeat({ clientMessageId, request }: Waiting): void {
     if (this.#stopped || !this.#socket || this.#socket.closed) return
     this.options.observer?.repeating?.(clientMessageId)
     this.#repeating.add(clientMessageId)
-    this.#socket.sendRaw(JSON.stringify({ id: `${AGAIN}${clientMessageId}`, type: 'sendMessage', clientMessageId, message: text }))
+    this.#socket.sendRaw(JSON.stringify({ id: `${AGAIN}${clientMessageId}`, ...request, clientMessageId }))
   }
 
   #takeError(frame: Frame): void {

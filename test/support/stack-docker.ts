@@ -65,7 +65,7 @@ async function onContainer(environment: StartedDockerComposeEnvironment, server:
 }
 
 async function freshConfig(brokers: number): Promise<StackConfig> {
-  const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, ...kafkaPorts] = await pickFreePorts(4 + brokers)
+  const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, s3Port = 0, ...kafkaPorts] = await pickFreePorts(5 + brokers)
   return {
     cacheDir: '',
     throwAway: true,
@@ -78,5 +78,6 @@ async function freshConfig(brokers: number): Promise<StackConfig> {
     postgresPort,
     redisPort,
     sqsPort,
+    s3Port,
   }
 }

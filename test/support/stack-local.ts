@@ -48,7 +48,7 @@ async function freshConfig(brokers: number): Promise<StackConfig> {
   const dir = path.join(testsDir, `${process.pid}-${Date.now()}`)
   mkdirSync(dir, { recursive: true })
   writeFileSync(path.join(dir, 'owner.json'), JSON.stringify({ pid: process.pid, startedAt: startTimeOf(process.pid) }))
-  const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, ...kafkaPorts] = await pickFreePorts(4 + 2 * brokers)
+  const [registryPort = 0, postgresPort = 0, redisPort = 0, sqsPort = 0, s3Port = 0, ...kafkaPorts] = await pickFreePorts(5 + 2 * brokers)
   return {
     cacheDir,
     throwAway: true,
@@ -60,6 +60,7 @@ async function freshConfig(brokers: number): Promise<StackConfig> {
     postgresPort,
     redisPort,
     sqsPort,
+    s3Port,
   }
 }
 

@@ -1,7 +1,7 @@
 import type { StackEndpoints } from '../../deploy/local/config.ts'
 
 /** The servers by the names that fault tests use. `kafka-2` and `kafka-3` only with three brokers. */
-export type ServerName = 'kafka-1' | 'kafka-2' | 'kafka-3' | 'registry' | 'postgres' | 'redis' | 'elasticmq'
+export type ServerName = 'kafka-1' | 'kafka-2' | 'kafka-3' | 'registry' | 'postgres' | 'redis' | 'elasticmq' | 's3proxy'
 
 /** A running throw-away stack, whatever runs it: containers or local processes. */
 export type StackProvider = {

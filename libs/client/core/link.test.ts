@@ -92,7 +92,9 @@ test('message ids are UUIDv7 of server time, by a clock that only goes forward',
 test('the frame parser takes anything, and lets only whole frames through', () => {
   fc.assert(fc.property(fc.anything(), (data) => ['frame', 'unknown', 'bad'].includes(parseServerFrame(data).kind)))
   fc.assert(fc.property(fc.json(), (data) => parseServerFrame(data).kind !== 'frame'))
-  expect(parseServerFrame('{"type":"typing"}').kind).toBe('unknown')
+  expect(parseServerFrame('{"type":"ofANewerServer"}').kind).toBe('unknown')
+  expect(parseServerFrame('{"type":"typing"}').kind).toBe('bad')
+  expect(parseServerFrame('{"id":1,"type":"ack","roomId":"r","seq":3,"event":{"seq":"3"}}').kind).toBe('bad')
   expect(parseServerFrame('{"type":"newMessage","roomId":"r","seq":1.5}').kind).toBe('bad')
   expect(parseServerFrame('{"type":"caughtUp","roomId":"r","seq":3}')).toEqual({ kind: 'frame', frame: { type: 'caughtUp', roomId: 'r', seq: 3 } })
 })

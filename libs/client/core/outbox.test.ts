@@ -6,7 +6,7 @@ import { emptyOutbox, enqueued, entriesOf, interrupted, nextOf, type Outbox, put
 
 const room = (name: string) => name as RoomId
 const entry = (position: number, roomId = room('A')): OutboxEntry => ({ clientMessageId: `m${position}` as ClientMessageId, roomId, content: `c${position}`, position })
-const filled = (...entries: OutboxEntry[]): Outbox => entries.reduce((outbox, e) => enqueued(outbox, e, true), emptyOutbox)
+const filled = (...entries: OutboxEntry[]): Outbox<OutboxEntry> => entries.reduce<Outbox<OutboxEntry>>((outbox, e) => enqueued(outbox, e, true), emptyOutbox)
 
 test('a room sends one message at a time, its first', () => {
   const outbox = filled(entry(1), entry(2))

@@ -1,21 +1,23 @@
 import type { ClientMessageId, RoomId } from '#libs/domain/ids.ts'
-import type { OutboxEntry } from '../ports.ts'
 import { retryDelayMs } from './backoff.ts'
 
+/** A message, or another request that becomes an event (core/operations.ts). */
+export type Queued = { readonly clientMessageId: ClientMessageId; readonly roomId: RoomId }
+
 /**
- * Messages that wait to be sent, per room in the order of sending. Pure.
+ * What waits to be sent, per room in the order of sending. Pure.
  *
- * Invariants (held by outbox.test.ts): at most one message of a room is on its way, and it is the room's first, so that
+ * Invariants (held by outbox.test.ts): at most one entry of a room is on its way, and it is the room's first, so that
  * order is kept across retries; an entry never changes its clientMessageId; it goes only by `removed`, which the caller
  * does for an ack or a refusal for good.
  */
-export type Outbox = {
-  readonly queues: ReadonlyMap<RoomId, readonly OutboxItem[]>
+export type Outbox<E extends Queued> = {
+  readonly queues: ReadonlyMap<RoomId, readonly OutboxItem<E>[]>
   readonly size: number
 }
 
-export type OutboxItem = {
-  readonly entry: OutboxEntry
+export type OutboxItem<E extends Queued> = {
+  readonly entry: E
   /** False until the storage has it: it is not sent before, so that what was sent is known after a restart. */
   readonly stored: boolean
   readonly inFlight: boolean
@@ -27,29 +29,29 @@ export type OutboxItem = {
 
 export type Refusal = { readonly retriable: boolean; readonly retryAfterMs?: number | undefined }
 
-export const emptyOutbox: Outbox = { queues: new Map(), size: 0 }
+export const emptyOutbox: Outbox<never> = { queues: new Map(), size: 0 }
 
-export function enqueued(outbox: Outbox, entry: OutboxEntry, stored: boolean): Outbox {
+export function enqueued<E extends Queued>(outbox: Outbox<E>, entry: E, stored: boolean): Outbox<E> {
   const queue = outbox.queues.get(entry.roomId) ?? []
   return withQueue(outbox, entry.roomId, [...queue, { entry, stored, inFlight: false, refusals: 0, notBeforeMs: 0 }])
 }
 
-export const findItem = (outbox: Outbox, roomId: RoomId, id: ClientMessageId): OutboxItem | undefined =>
+export const findItem = <E extends Queued>(outbox: Outbox<E>, roomId: RoomId, id: ClientMessageId): OutboxItem<E> | undefined =>
   outbox.queues.get(roomId)?.find((item) => item.entry.clientMessageId === id)
 
-/** What to do about a room that is live: send its first message, ask again in a while, or nothing. */
-export function nextOf(outbox: Outbox, roomId: RoomId, nowMs: number): { readonly send: OutboxEntry } | { readonly waitMs: number } | undefined {
+/** What to do about a room that is live: send its first entry, ask again in a while, or nothing. */
+export function nextOf<E extends Queued>(outbox: Outbox<E>, roomId: RoomId, nowMs: number): { readonly send: E } | { readonly waitMs: number } | undefined {
   const first = outbox.queues.get(roomId)?.[0]
   if (!first || first.inFlight || !first.stored) return undefined
   return first.notBeforeMs > nowMs ? { waitMs: first.notBeforeMs - nowMs } : { send: first.entry }
 }
 
-export const stored = (outbox: Outbox, { roomId, clientMessageId }: OutboxEntry): Outbox => changed(outbox, roomId, clientMessageId, { stored: true })
+export const stored = <E extends Queued>(outbox: Outbox<E>, { roomId, clientMessageId }: E): Outbox<E> => changed(outbox, roomId, clientMessageId, { stored: true })
 
-export const sent = (outbox: Outbox, { roomId, clientMessageId }: OutboxEntry): Outbox => changed(outbox, roomId, clientMessageId, { inFlight: true })
+export const sent = <E extends Queued>(outbox: Outbox<E>, { roomId, clientMessageId }: E): Outbox<E> => changed(outbox, roomId, clientMessageId, { inFlight: true })
 
-/** A refusal that may pass: the message stays the room's first and is tried again, not before `notBeforeMs`. */
-export function putOff(outbox: Outbox, { roomId, clientMessageId }: OutboxEntry, retryAfterMs: number | undefined, nowMs: number, random: number): Outbox {
+/** A refusal that may pass: the entry stays the room's first and is tried again, not before `notBeforeMs`. */
+export function putOff<E extends Queued>(outbox: Outbox<E>, { roomId, clientMessageId }: E, retryAfterMs: number | undefined, nowMs: number, random: number): Outbox<E> {
   const item = findItem(outbox, roomId, clientMessageId)
   if (!item) return outbox
   const notBeforeMs = nowMs + retryDelayMs(item.refusals, random, { retryAfterMs })
@@ -57,26 +59,26 @@ export function putOff(outbox: Outbox, { roomId, clientMessageId }: OutboxEntry,
 }
 
 /** Nothing is on its way any more; whether what was has arrived is unknown, so it will be sent again under its id. */
-export function interrupted(outbox: Outbox): Outbox {
+export function interrupted<E extends Queued>(outbox: Outbox<E>): Outbox<E> {
   const queues = new Map([...outbox.queues].map(([roomId, queue]) => [roomId, queue.map((item) => (item.inFlight ? { ...item, inFlight: false } : item))]))
   return { ...outbox, queues }
 }
 
-export function removed(outbox: Outbox, roomId: RoomId, clientMessageId: ClientMessageId): Outbox {
+export function removed<E extends Queued>(outbox: Outbox<E>, roomId: RoomId, clientMessageId: ClientMessageId): Outbox<E> {
   const queue = outbox.queues.get(roomId) ?? []
   return withQueue(outbox, roomId, queue.filter((item) => item.entry.clientMessageId !== clientMessageId))
 }
 
 /** All that wait, room by room, each in the order of sending. */
-export const entriesOf = (outbox: Outbox, roomId?: RoomId): OutboxEntry[] =>
+export const entriesOf = <E extends Queued>(outbox: Outbox<E>, roomId?: RoomId): E[] =>
   [...outbox.queues].flatMap(([id, queue]) => (roomId === undefined || id === roomId ? queue.map((item) => item.entry) : []))
 
-function changed(outbox: Outbox, roomId: RoomId, id: ClientMessageId, change: Partial<OutboxItem>): Outbox {
+function changed<E extends Queued>(outbox: Outbox<E>, roomId: RoomId, id: ClientMessageId, change: Partial<OutboxItem<E>>): Outbox<E> {
   const queue = outbox.queues.get(roomId) ?? []
   return withQueue(outbox, roomId, queue.map((item) => (item.entry.clientMessageId === id ? { ...item, ...change } : item)))
 }
 
-function withQueue(outbox: Outbox, roomId: RoomId, queue: readonly OutboxItem[]): Outbox {
+function withQueue<E extends Queued>(outbox: Outbox<E>, roomId: RoomId, queue: readonly OutboxItem<E>[]): Outbox<E> {
   const before = outbox.queues.get(roomId)?.length ?? 0
   const queues = new Map(outbox.queues)
   if (queue.length > 0) queues.set(roomId, queue)

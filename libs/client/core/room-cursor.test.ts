@@ -37,6 +37,17 @@ test('a replay that ends above what is held has lost something', () => {
   expect(outcomeOf(replaying, { type: 'caughtUp', seq: 6 })).toBe('join')
 })
 
+test('what is not shown to this user is passed over at the join; any other since above the asked one is not for this join', () => {
+  const shownFrom5 = onRoomInput(joining(0), { type: 'joined', since: 4, visibleFrom: 5 })
+  expect(shownFrom5).toEqual({ cursor: { phase: 'replaying', lastSeq: 4, fruitlessJoins: 0 }, outcome: 'nothing' })
+  expect(onRoomInput(shownFrom5.cursor, { type: 'event', seq: 5 }).outcome).toBe('deliver')
+  expect(outcomeOf(joining(7), { type: 'joined', since: 7, visibleFrom: 5 })).toBe('nothing')
+  expect(onRoomInput(joining(7), { type: 'joined', since: 7, visibleFrom: 5 }).cursor.lastSeq).toBe(7)
+  expect(outcomeOf(joining(0), { type: 'joined', since: 6, visibleFrom: 5 })).toBe('join')
+  expect(outcomeOf(joining(0), { type: 'joined', since: 6 })).toBe('join')
+  expect(outcomeOf(live(3), { type: 'joined', since: 6, visibleFrom: 7 })).toBe('nothing')
+})
+
 test('a room that was left stays left, whatever arrives', () => {
   const left = onRoomInput(live(5), { type: 'left' }).cursor
   for (const input of [{ type: 'event', seq: 6 }, { type: 'joined', since: 5 }, { type: 'notJoined' }, { type: 'disconnected' }] as const) {
@@ -44,7 +55,7 @@ test('a room that was left stays left, whatever arrives', () => {
   }
 })
 
-/** A server with one room whose network loses, repeats and cuts as the script says. */
+/** A server with one room, shown from `visibleFrom` on, whose network loses, repeats and cuts as the script says. */
 class Lossy {
   cursor = newCursor(0)
   readonly delivered: number[] = []
@@ -55,6 +66,13 @@ class Lossy {
   #joinsOnWire: number[] = []
   #connected = false
   #subscribed = false
+  readonly #visibleFrom: number
+
+  constructor(visibleFrom: number) {
+    this.#visibleFrom = visibleFrom
+    // It is the coming in of this user that is shown first.
+    this.head = visibleFrom - 1
+  }
 
   append(): void {
     this.head++
@@ -77,10 +95,11 @@ class Lossy {
   }
 
   serveJoin(): void {
-    const since = this.#joinsOnWire.shift()
-    if (since === undefined) return
+    const asked = this.#joinsOnWire.shift()
+    if (asked === undefined) return
     this.#subscribed = true
-    this.#wire.push({ type: 'joined', since })
+    const since = Math.max(asked, this.#visibleFrom - 1)
+    this.#wire.push({ type: 'joined', since, ...(this.#visibleFrom > 1 && { visibleFrom: this.#visibleFrom }) })
     for (let seq = since + 1; seq <= this.head; seq++) this.#wire.push({ type: 'event', seq })
     this.#wire.push({ type: 'caughtUp', seq: this.head })
   }
@@ -101,7 +120,7 @@ class Lossy {
   }
 
   repeat(at: number): void {
-    if (this.head > 0) this.#wire.push({ type: 'event', seq: (at % this.head) + 1 })
+    if (this.head >= this.#visibleFrom) this.#wire.push({ type: 'event', seq: Math.max(this.#visibleFrom, (at % this.head) + 1) })
   }
 
   settle(): void {
@@ -140,16 +159,17 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant((s: Lossy) => s.connect()) },
 )
 
-test('whatever is lost, repeated or cut, the app gets 1…n in order, once each', () => {
+test('whatever is lost, repeated or cut, the app gets all that is shown to it in order, once each', () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
-      const server = new Lossy()
+    fc.property(fc.array(step, { maxLength: 120 }), fc.constantFrom(1, 1, 6), (steps, visibleFrom) => {
+      const server = new Lossy(visibleFrom)
+      const shownUpTo = (seq: number) => Array.from({ length: Math.max(0, seq - visibleFrom + 1) }, (_, i) => visibleFrom + i)
       for (const run of steps) {
         run(server)
-        expect(server.delivered).toEqual(Array.from({ length: server.cursor.lastSeq }, (_, i) => i + 1))
+        expect(server.delivered).toEqual(shownUpTo(server.cursor.lastSeq))
       }
       server.settle()
-      expect(server.delivered).toEqual(Array.from({ length: server.head }, (_, i) => i + 1))
+      expect(server.delivered).toEqual(shownUpTo(server.head))
       expect(server.cursor.phase).toBe('live')
     }),
     { numRuns: 500 },

@@ -3,11 +3,12 @@
  *
  * Invariants (held by room-cursor.test.ts): the seqs that are answered with `deliver` are lastSeq+1, lastSeq+2, … without
  * a hole or a repeat, whatever arrives in whatever order and over however many sockets; and a hole is always followed by
- * a join from `lastSeq`.
+ * a join from `lastSeq`. What a server says is not shown to this user (`visibleFrom`) is no hole: `lastSeq` moves past it
+ * at the join, and nowhere else.
  */
 export type RoomCursor = {
   readonly phase: RoomPhase
-  /** The last seq that the app was given. Never goes down. */
+  /** The last seq that the app was given, or that it is not shown what lies up to it. Never goes down. */
   readonly lastSeq: number
   /** Joins on this socket since the last one that brought something: paces the next. */
   readonly fruitlessJoins: number
@@ -21,7 +22,7 @@ export type RoomPhase = 'away' | 'joining' | 'replaying' | 'live' | 'left'
 
 export type RoomInput =
   /** The reply to our join (or, on a one-room socket, the join that the server did by itself). */
-  | { readonly type: 'joined'; readonly since: number }
+  | { readonly type: 'joined'; readonly since: number; readonly visibleFrom?: number | undefined }
   /** An event frame. */
   | { readonly type: 'event'; readonly seq: number }
   /** The ack of an own message: it stands in the log's order, in the place of its event; a repeat's does not. */
@@ -54,8 +55,7 @@ export function onRoomInput(cursor: RoomCursor, input: RoomInput): RoomStep {
       if (!input.repeated) return arrived(cursor, input.seq)
       return phase === 'live' && input.seq > lastSeq ? rejoin(cursor) : nothing(cursor)
     case 'joined':
-      if (phase !== 'joining') return nothing(cursor)
-      return input.since > lastSeq ? rejoin(cursor) : nothing({ ...cursor, phase: 'replaying' })
+      return phase === 'joining' ? joined(cursor, input) : nothing(cursor)
     case 'caughtUp':
       if (phase !== 'replaying') return nothing(cursor)
       return input.seq > lastSeq ? rejoin(cursor) : { cursor: { ...cursor, phase: 'live' }, outcome: 'live' }
@@ -69,6 +69,12 @@ export function onRoomInput(cursor: RoomCursor, input: RoomInput): RoomStep {
     case 'left':
       return nothing({ ...cursor, phase: 'left' })
   }
+}
+
+/** Replayed is from `since` + 1 on: above what was asked for only where the room is not shown to this user from its start. */
+function joined(cursor: RoomCursor, { since, visibleFrom = 0 }: RoomInput & { readonly type: 'joined' }): RoomStep {
+  if (since > Math.max(cursor.lastSeq, visibleFrom - 1)) return rejoin(cursor)
+  return nothing({ ...cursor, phase: 'replaying', lastSeq: Math.max(cursor.lastSeq, since) })
 }
 
 function arrived(cursor: RoomCursor, seq: number): RoomStep {

@@ -12,13 +12,16 @@ const isTime = (value: unknown): boolean => typeof value === 'number' && Number.
 /** What this client relies on in each type: the rest of a frame goes to the app as it came. */
 const required: Record<ServerFrame['type'], Record<string, (value: unknown) => boolean>> = {
   connected: { userId: isText, serverTimeMs: isTime, heartbeatMs: (ms) => isTime(ms) && (ms as number) > 0, expiresAtMs: isTime },
-  joined: { roomId: isText, since: isSeq, headSeq: isSeq },
-  newMessage: { roomId: isText, seq: isSeq, messageId: isText, clientMessageId: isText, senderId: isText },
+  joined: { roomId: isText, since: isSeq, headSeq: isSeq, messageCount: isSeq, receipts: (list) => list === undefined || Array.isArray(list) },
+  newMessage: { roomId: isText, seq: isSeq, messageId: isText, clientMessageId: isText, senderId: isText, messageIndex: isSeq },
   roomUpdated: { roomId: isText, seq: isSeq },
   caughtUp: { roomId: isText, seq: isSeq },
   left: { roomId: isText, code: isText },
   heartbeat: { heads: (heads) => typeof heads === 'object' && heads !== null, serverTimeMs: isTime },
-  ack: {},
+  typing: { roomId: isText, userId: isText, on: (on) => typeof on === 'boolean' },
+  presence: { roomId: isText, users: Array.isArray },
+  cardUpdated: { productId: isText, product: (product) => typeof product === 'object' && product !== null },
+  ack: { event: (event) => event === undefined || (typeof event === 'object' && event !== null && isSeq((event as Fields)['seq'])) },
   error: { code: isText, retriable: (value) => typeof value === 'boolean' },
 }
 

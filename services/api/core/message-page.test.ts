@@ -69,3 +69,10 @@ describe('a page of messages', () => {
     expect(() => checkPageQuery({ after: 0, waitMs: 1 })).not.toThrow()
   })
 })
+
+test('nothing below what its reader may see is read', () => {
+  expect(pageRange({ after: 3 }, 50, 20)).toMatchObject({ above: 19, upTo: 50 })
+  expect(pageRange({ after: 30 }, 50, 20)).toMatchObject({ above: 30, upTo: 50 })
+  expect(pageRange({}, 50, 20)).toMatchObject({ above: 19, upTo: 50 })
+  expect(pageRange({ before: 10 }, 50, 20)).toMatchObject({ above: 19, upTo: 9 })
+})

@@ -26,12 +26,13 @@ export function checkPageQuery({ before, after, waitMs = 0 }: PageQuery): void {
 /**
  * `headSeq` bounds it: the room was read before its messages, so what came in between is left for the next page and
  * the page is one state of the room.
+ * `visibleFrom`: what is below is not this reader's to see.
  */
-export function pageRange(query: PageQuery, headSeq: number): PageRange {
+export function pageRange(query: PageQuery, headSeq: number, visibleFrom = 1): PageRange {
   const { before, after, limit = PAGE.limitDefault } = query
-  if (after !== undefined) return { above: after, upTo: headSeq, take: 'oldest', limit }
+  if (after !== undefined) return { above: Math.max(after, visibleFrom - 1), upTo: headSeq, take: 'oldest', limit }
   const upTo = before === undefined ? headSeq : Math.min(before - 1, headSeq)
-  return { above: 0, upTo: Math.max(upTo, 0), take: 'newest', limit }
+  return { above: visibleFrom - 1, upTo: Math.max(upTo, 0), take: 'newest', limit }
 }
 
 export type Page<M> = {

@@ -15,6 +15,8 @@ export type FollowedRoom = {
   readonly roomId: RoomId
   readonly partition: FollowedPartition
   view: RoomView
+  /** The offset up to which Postgres had the room when it was read: the view is as of there, also where the tail is behind. */
+  readonly knownTo: bigint
   readonly subscriptions: Set<Subscription>
   /** When the last one left, or when it was opened. */
   idleSinceMs: number
@@ -48,12 +50,13 @@ export class FollowedPartition {
   readonly rooms = new Map<RoomId, FollowedRoom>()
   readonly buffer: PartitionBuffer
   lastUsedMs: number
-  /** Under way: whoever is let in at the end of one must find this partition still followed. */
+  /** Under way, and answers that are waited for: at the end of one this partition must still be followed. */
   admissions = 0
   readonly #deps: PartitionDeps
   readonly #rule: ReaderRule
   /** The next offset to be handled. */
   #position: bigint
+  #persistedTo: bigint
   #feeding: Promise<void> = Promise.resolve()
   #waiters: { readonly offset: bigint; readonly resolve: () => void }[] = []
 
@@ -62,12 +65,22 @@ export class FollowedPartition {
     this.#deps = deps
     this.#rule = new ReaderRule(start.ownerEpoch)
     this.#position = start.nextOffset
+    this.#persistedTo = start.nextOffset
     this.buffer = new PartitionBuffer(start.nextOffset, deps.bufferLimits)
     this.lastUsedMs = deps.clock.nowMs()
   }
 
   get position(): bigint {
     return this.#position
+  }
+
+  /** Postgres has everything below, and perhaps more. */
+  get persistedTo(): bigint {
+    return this.#persistedTo
+  }
+
+  persisted(nextOffset: bigint): void {
+    if (nextOffset > this.#persistedTo) this.#persistedTo = nextOffset
   }
 
   /** Takes the next records of the partition. */

@@ -3,7 +3,7 @@ import { decide } from '#libs/domain/decide.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import { evolve } from '#libs/domain/evolve.ts'
 import type { ClientMessageId, RoomId, UserId } from '#libs/domain/ids.ts'
-import type { RoomCommand, RoomInput } from '#libs/domain/inputs.ts'
+import type { RoomCommand, RoomCommandBody, RoomInput } from '#libs/domain/inputs.ts'
 import { defaultRoomLimits } from '#libs/domain/limits.ts'
 import { isRoomEvent, type RoomEvent, type RoomState } from '#libs/domain/room.ts'
 import { type Decision, decisionFromAvro, decisionToAvro } from '#libs/streams/avro-shapes.ts'
@@ -13,7 +13,9 @@ import type { InRecord } from '#libs/streams/record.ts'
 import { headerNames, OWNERSHIP_MARKER } from '#libs/streams/topics.ts'
 import { Commands } from './commands.ts'
 import type { ClientSocket, Connection, Speaker } from './connection.ts'
-import type { History, LogTail } from './ports.ts'
+import type { StoredEvent } from './frames.ts'
+import { Lookups } from './lookups.ts'
+import type { History, LogTail, Realtime } from './ports.ts'
 import { Rooms, type RoomsLimits } from './rooms.ts'
 import { advance, emptyView, type RoomView } from './room-view.ts'
 import { Sessions } from './sessions.ts'
@@ -67,18 +69,45 @@ export class MemorySocket implements ClientSocket {
     this.onClose()
   }
 
+  repliesTo(id: number | string): any[] {
+    return this.frames.filter((frame) => frame.id === id)
+  }
+
   ofType(type: string): any[] {
     return this.frames.filter((frame) => frame.type === type)
   }
 
-  /** Seqs in the order in which the client got them: events, and acks of own messages that are no repeats. */
+  /** Seqs in the order in which the client got them: events, and acks that stand for one. */
   seqs(roomId = 'order-1'): number[] {
-    const isEvent = ({ type, repeated }: any) => type === 'newMessage' || type === 'roomUpdated' || (type === 'ack' && repeated !== true)
+    const isEvent = ({ type, repeated, unchanged }: any) => type === 'newMessage' || type === 'roomUpdated' || (type === 'ack' && repeated !== true && unchanged !== true)
     return this.frames.filter((frame) => frame.roomId === roomId && frame.seq !== undefined && isEvent(frame)).map((frame) => frame.seq)
   }
 }
 
 export type Client = { readonly socket: MemorySocket; readonly connection: Connection; request(frame: object): void }
+
+type Valid = { readonly epoch: bigint; readonly events: readonly { readonly roomId: RoomId; readonly event: RoomEvent }[] }
+
+const noRealtime: Realtime = { handle: () => {}, joined: () => {}, left: () => {}, opened: () => {}, closed: () => {} }
+
+/** As Postgres gives a room's events: of a message its last revision alone, and nothing of what was deleted. */
+function asStored(events: readonly RoomEvent[]): StoredEvent[] {
+  return events.map((event): StoredEvent => {
+    if (event.type !== 'messageSent' && event.type !== 'messageEdited') return event
+    const { salt: _, ...envelope } = event
+    const deleted = events.some((e) => e.type === 'messageDeleted' && e.messageId === event.messageId)
+    const last = events.findLast((e) => e.type === 'messageEdited' && e.messageId === event.messageId) as (RoomEvent & { type: 'messageEdited' }) | undefined
+    if (envelope.type === 'messageEdited') return { ...envelope, content: !deleted && last?.seq === event.seq ? event.content : null }
+    const { payload, ...message } = envelope
+    return {
+      ...message,
+      content: deleted ? null : (last?.content ?? event.content),
+      ...(payload !== undefined && !deleted && { payload }),
+      ...(last && { revision: last.revision, contentSeq: last.seq }),
+      ...(deleted && { deleted }),
+    }
+  })
+}
 
 /** An edge with a log and a history in memory: nothing is read, persisted or answered until the test says so. */
 export class MemoryEdge {
@@ -99,12 +128,16 @@ export class MemoryEdge {
   logHealthy = true
   publishFails = false
   rateLimited = false
+  readonly hidesReceipts = new Set<UserId>()
+  settingsReads = 0
   #states = new Map<RoomId, RoomState>()
   #epoch = -1
   #ids = 0
+  /** By the length of the log that they are in: what is there does not change. */
+  readonly #valid = new Map<number, Valid>()
   #tail: { next: number; readonly sink: (records: readonly InRecord[]) => void } | undefined
 
-  constructor(limits: Partial<RoomsLimits> = {}) {
+  constructor(limits: Partial<RoomsLimits> = {}, realtime: Realtime = noRealtime) {
     const { time } = this
     this.rooms = new Rooms({
       edgeId: EDGE,
@@ -116,10 +149,15 @@ export class MemoryEdge {
       limits: { ...roomsLimits, ...limits },
       takeOwnAck: (event, decision) => this.commands.takeOwnAck(event, decision),
       onReply: (decision) => this.commands.onReply(decision),
+      realtime,
       onCorrupt: (err) => this.corrupt.push(err),
       onTrouble: (err) => this.troubles.push(err),
     })
+    const history = this.#history()
     this.commands = new Commands({
+      lookups: new Lookups({ history, clock: time, onTrouble: (err) => this.troubles.push(err) }),
+      viewOf: (roomId) => this.rooms.viewOf(roomId),
+      follow: (roomId) => this.rooms.follow(roomId),
       publish: async (command) => {
         if (this.publishFails) throw new ChatError('unavailable')
         this.published.push(command)
@@ -127,7 +165,7 @@ export class MemoryEdge {
       newId: () => `id-${this.#ids++}`,
       newSalt: () => 'salt',
       newClientMessageId: () => this.clientMessageId(),
-      nowMs: () => time.nowMs(),
+      clock: time,
       limits: { room: defaultRoomLimits, pendingPerSocketMax: 3, answerTimeoutMs: 10_000 },
     })
     this.sessions = new Sessions({
@@ -140,6 +178,7 @@ export class MemoryEdge {
       consume: async () => {
         if (this.rateLimited) throw new ChatError('rate_limited')
       },
+      realtime,
       onOpened: () => {},
       onClosed: () => {},
       onError: (err) => this.troubles.push(err),
@@ -185,12 +224,22 @@ export class MemoryEdge {
     this.decided({ type: 'riderAssigned', orderId: room(id), eventId: 'e', occurredAtMs, riderId: user(riderId) })
   }
 
+  /** Somebody elsewhere has asked for it. */
+  asked(senderId: string, body: RoomCommandBody, id = 'order-1', clientMessageId = this.clientMessageId()): Decision {
+    return this.decided({ ...body, roomId: room(id), commandId: `other-${this.#ids++}`, senderId: user(senderId), clientMessageId }, { replyTo: 'another edge' })
+  }
+
   said(content: string, id = 'order-1', senderId = 'customer'): void {
-    this.decided({ type: 'sendMessage', roomId: room(id), commandId: `other-${this.#ids++}`, senderId: user(senderId), clientMessageId: this.clientMessageId(), content, salt: 's' }, { replyTo: 'another edge' })
+    this.asked(senderId, { type: 'sendMessage', content, salt: 's' }, id)
   }
 
   state(id = 'order-1'): RoomState {
     return this.#states.get(room(id))!
+  }
+
+  /** All that is valid in the log. */
+  eventsOf(id: string): RoomEvent[] {
+    return this.#validEvents(this.log.length).events.flatMap(({ roomId, event }) => (roomId === id ? [event] : []))
   }
 
   /** Answers what the clients have asked for, in order. */
@@ -204,6 +253,22 @@ export class MemoryEdge {
     const records = this.log.slice(this.#tail.next, this.#tail.next + count)
     this.#tail.next += records.length
     if (records.length > 0) this.#tail.sink(records)
+  }
+
+  /** The tail keeps up for a while, and whoever answers too. */
+  async run(ms = 500, answers = true): Promise<void> {
+    for (let i = 0; i < ms; i += 50) {
+      if (answers) this.answer()
+      this.feed()
+      await this.time.advance(50)
+    }
+  }
+
+  async joined(userId: string, roomId = 'order-1', since = 0): Promise<Client> {
+    const client = this.connect(userId)
+    client.request({ id: 'join', type: 'join', roomId, since })
+    await this.run()
+    return client
   }
 
   persist(upTo = this.log.length): void {
@@ -227,7 +292,9 @@ export class MemoryEdge {
     this.log.push({ offset: BigInt(this.log.length), key, value, headers, timestampMs: this.time.nowMs() })
   }
 
-  #validEvents(upTo: number): { epoch: bigint; events: { roomId: RoomId; event: RoomEvent }[] } {
+  #validEvents(upTo: number): Valid {
+    const known = this.#valid.get(upTo)
+    if (known) return known
     const rule = new ReaderRule()
     const events: { roomId: RoomId; event: RoomEvent }[] = []
     for (const { offset, headers, value } of this.log.slice(0, upTo)) {
@@ -235,7 +302,9 @@ export class MemoryEdge {
       const { roomId, entries } = decisionFromAvro(JSON.parse(value!.toString()))!
       for (const event of entries) if (isRoomEvent(event)) events.push({ roomId, event })
     }
-    return { epoch: rule.epoch, events }
+    const valid = { epoch: rule.epoch, events }
+    this.#valid.set(upTo, valid)
+    return valid
   }
 
   /** Reads the history as of one moment, and takes time on both sides of it. */
@@ -262,7 +331,12 @@ export class MemoryEdge {
       position: () => this.#read(() => ({ nextOffset: BigInt(this.persisted), ownerEpoch: this.#validEvents(this.persisted).epoch })),
       nextOffsets: () => this.#read(() => new Map([[0, BigInt(this.persisted)]])),
       room: (_, roomId) => this.#read(() => ({ nextOffset: BigInt(this.persisted), view: viewOf(roomId) })),
-      events: (roomId, after, upTo, limit) => this.#read(() => eventsOf(roomId).filter((e) => e.seq > after && e.seq <= upTo).slice(0, limit)),
+      events: (roomId, after, upTo, limit) => this.#read(() => asStored(eventsOf(roomId)).filter((e) => e.seq > after && e.seq <= upTo).slice(0, limit)),
+      messageSeq: (roomId, messageId) => this.#read(() => eventsOf(roomId).find((e) => e.type === 'messageSent' && e.messageId === messageId)?.seq),
+      settings: (userId) => {
+        this.settingsReads++
+        return this.#read(() => ({ hideReceipts: this.hidesReceipts.has(userId), hideLastSeen: false }))
+      },
     }
   }
 

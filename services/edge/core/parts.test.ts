@@ -10,8 +10,8 @@ import { Subscription } from './subscription.ts'
 
 describe('parseRequest', () => {
   const values = fc.oneof(fc.jsonValue(), fc.constantFrom('join', 'order-1', -1, 0, 1.5, 2 ** 60, null, true, '', 'x'.repeat(65), '💥'.repeat(40)))
-  const keys = fc.constantFrom('id', 'type', 'roomId', 'since', 'message', 'clientMessageId', 'token', '__proto__', 'constructor', 'x')
-  const types = fc.constantFrom('join', 'leave', 'sendMessage', 'authenticate', 'ping', 'toString', '__proto__', 'hasOwnProperty', '')
+  const keys = fc.constantFrom('id', 'type', 'roomId', 'since', 'message', 'clientMessageId', 'messageId', 'userId', 'attachments', 'mentions', 'metadata', 'participants', 'token', '__proto__', 'constructor', 'x')
+  const types = fc.constantFrom('join', 'leave', 'sendMessage', 'mark', 'react', 'createConversation', 'changeRoom', 'authenticate', 'ping', 'toString', '__proto__', 'hasOwnProperty', '')
   const frames = fc.oneof(
     fc.string({ unit: 'binary', maxLength: 60 }),
     fc.json(),

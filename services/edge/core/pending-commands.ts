@@ -1,19 +1,31 @@
 import type { RequestId } from '#libs/domain/frames.ts'
-import type { RoomId } from '#libs/domain/ids.ts'
+import type { ClientMessageId, MessageId, RoomId } from '#libs/domain/ids.ts'
+import type { RoomCommand } from '#libs/domain/inputs.ts'
 import type { Connection } from './connection.ts'
+
+export type Asker = {
+  readonly connection: Connection
+  /** Without one the client wants no ack: it gets the event like everybody else. */
+  readonly requestId: RequestId | undefined
+}
 
 /** A command that this edge has sent to the log and that nobody has answered yet. */
 export type PendingCommand = {
   readonly commandId: string
-  readonly connection: Connection
-  /** Without one the client wants no ack: it gets the event like everybody else. */
-  readonly requestId: RequestId | undefined
+  readonly type: RoomCommand['type']
+  /** One, but of marks that were made one command, and of those whose socket has closed since. */
+  readonly askers: readonly Asker[]
   readonly roomId: RoomId
-  readonly clientMessageId: string
+  /** Where the request can be repeated. */
+  readonly clientMessageId: ClientMessageId | undefined
+  /** The message that it is about. */
+  readonly messageId: MessageId | undefined
   readonly sentMs: number
+  /** Lets go of the partition that is followed for the answer. */
+  readonly release: (() => void) | undefined
 }
 
-/** Which answers in the log are awaited here. Every command ends: answered, timed out, or its socket closed. */
+/** Which answers in the log are awaited here. Every command ends: answered, timed out, or its sockets closed. */
 export class PendingCommands {
   /** In the order of sending. */
   readonly #byId = new Map<string, PendingCommand>()
@@ -24,7 +36,7 @@ export class PendingCommands {
 
   add(command: PendingCommand): void {
     this.#byId.set(command.commandId, command)
-    command.connection.pending++
+    for (const { connection } of command.askers) connection.pending++
   }
 
   /** Takes the command that an answer is for; undefined if it is not (any more) awaited here. */
@@ -32,7 +44,8 @@ export class PendingCommands {
     const command = this.#byId.get(commandId)
     if (!command) return undefined
     this.#byId.delete(commandId)
-    command.connection.pending--
+    for (const { connection } of command.askers) connection.pending--
+    command.release?.()
     return command
   }
 
@@ -47,8 +60,16 @@ export class PendingCommands {
     return old
   }
 
+  /** Others who have asked for the same still get their answers. */
   dropOf(connection: Connection): void {
     if (connection.pending === 0) return
-    for (const command of this.#byId.values()) if (command.connection === connection) this.take(command.commandId)
+    for (const command of this.#byId.values()) {
+      const others = command.askers.filter((asker) => asker.connection !== connection)
+      if (others.length === command.askers.length) continue
+      connection.pending -= command.askers.length - others.length
+      const left = { ...command, askers: others }
+      this.#byId.set(command.commandId, left)
+      if (others.length === 0) this.take(command.commandId)
+    }
   }
 }

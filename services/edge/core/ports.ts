@@ -1,11 +1,16 @@
-import type { RoomId } from '#libs/domain/ids.ts'
+import type { ClientFrame } from '#libs/domain/frames.ts'
+import type { MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import type { InRecord } from '#libs/streams/record.ts'
+import type { Connection } from './connection.ts'
 import type { StoredEvent } from './frames.ts'
 import type { RoomView } from './room-view.ts'
 
 export type LogPosition = { readonly nextOffset: bigint; readonly ownerEpoch: bigint }
 
-/** Where history rests. @throws ChatError `unavailable` while it cannot be read */
+/** What a user wants others not to see. */
+export type UserSettings = { readonly hideReceipts: boolean; readonly hideLastSeen: boolean }
+
+/** Where history rests; what was read once is never behind what was read before. @throws ChatError `unavailable` while it cannot be read */
 export type History = {
   /** Everything below `nextOffset` of a partition is in the history; (0, -1) before the first. */
   position(partition: number): Promise<LogPosition>
@@ -15,6 +20,9 @@ export type History = {
   room(partition: number, roomId: RoomId): Promise<{ readonly nextOffset: bigint; readonly view: RoomView | undefined }>
   /** Events of seq `after + 1 … upTo`, ascending, at most `limit`. */
   events(roomId: RoomId, after: number, upTo: number, limit: number): Promise<readonly StoredEvent[]>
+  /** Undefined where the history has no such message. */
+  messageSeq(roomId: RoomId, messageId: MessageId): Promise<number | undefined>
+  settings(userId: UserId): Promise<UserSettings>
 }
 
 /** The tail of the log. */
@@ -36,4 +44,21 @@ export type RecordCodec = {
 export type EdgeClock = {
   nowMs(): number
   sleep(ms: number, signal?: AbortSignal): Promise<void>
+}
+
+/** Requests about what is not durable. */
+export type RealtimeFrame = ClientFrame & { readonly type: 'typing' | 'setPresence' | 'watchProducts' }
+
+/** Who is there and what he is doing: nothing of it is in the log. */
+export type Realtime = {
+  /** In its socket's turn; gives the request its reply. What it throws is the reply too. */
+  handle(connection: Connection, frame: RealtimeFrame): Promise<void> | void
+  /** After the frame `joined`. Each is followed by exactly one `left`, also where the room is joined anew. */
+  joined(connection: Connection, roomId: RoomId): void
+  /** Left, removed, or the socket has closed. */
+  left(connection: Connection, roomId: RoomId): void
+  /** Before everything else of this connection. */
+  opened(connection: Connection): void
+  /** After everything else of this connection. */
+  closed(connection: Connection): void
 }

@@ -1,25 +1,50 @@
 import type { UserId } from '#libs/domain/ids.ts'
-import type { Participant, Role } from '#libs/domain/room.ts'
+import type { HistoryRule, Metadata, Participant, Receipt, Role, RoomKind } from '#libs/domain/room.ts'
+import type { Speaker } from './connection.ts'
 import type { StoredEvent } from './frames.ts'
+
+/** `sinceSeq`: of the event by which he came in; another role keeps it. */
+export type Member = { readonly role: Role; readonly sinceSeq: number }
 
 /** What an edge knows of a room at `headSeq`: enough to admit, to greet, and to see holes. Immutable. */
 export type RoomView = {
   readonly headSeq: number
   readonly messageCount: number
   readonly readOnly: boolean
-  readonly participants: ReadonlyMap<UserId, Role>
+  readonly kind: RoomKind
+  readonly name: string | undefined
+  readonly metadata: Metadata
+  readonly history: HistoryRule
+  readonly participants: ReadonlyMap<UserId, Member>
+  /** Of those who have left too. */
+  readonly receipts: ReadonlyMap<UserId, Receipt>
 }
 
-export const emptyView: RoomView = { headSeq: 0, messageCount: 0, readOnly: false, participants: new Map() }
+export const emptyView: RoomView = {
+  headSeq: 0,
+  messageCount: 0,
+  readOnly: false,
+  kind: 'order',
+  name: undefined,
+  metadata: {},
+  history: 'all',
+  participants: new Map(),
+  receipts: new Map(),
+}
 
 /** The view after the event of seq `headSeq + 1`. */
 export function advance(view: RoomView, event: StoredEvent): RoomView {
   const next = { ...view, headSeq: event.seq }
   switch (event.type) {
-    case 'roomOpened':
-      return { ...next, participants: new Map(event.participants.map((p) => [p.userId, p.role])) }
-    case 'participantAdded':
-      return { ...next, participants: new Map([...view.participants, [event.participant.userId, event.participant.role]]) }
+    case 'roomOpened': {
+      const { kind = 'order', name, metadata = {}, history = 'all', participants, seq } = event
+      return { ...next, kind, name, metadata, history, participants: new Map(participants.map(({ userId, role }) => [userId, { role, sinceSeq: seq }])) }
+    }
+    case 'participantAdded': {
+      const { userId, role } = event.participant
+      const sinceSeq = view.participants.get(userId)?.sinceSeq ?? event.seq
+      return { ...next, participants: new Map(view.participants).set(userId, { role, sinceSeq }) }
+    }
     case 'participantRemoved': {
       const participants = new Map(view.participants)
       participants.delete(event.participant.userId)
@@ -27,6 +52,12 @@ export function advance(view: RoomView, event: StoredEvent): RoomView {
     }
     case 'messageSent':
       return { ...next, messageCount: event.messageIndex }
+    case 'receiptMoved': {
+      const { userId, delivered, seen, hidden = false } = event
+      return { ...next, receipts: new Map(view.receipts).set(userId, { delivered, seen, hidden }) }
+    }
+    case 'roomChanged':
+      return { ...next, name: event.name === undefined ? view.name : event.name || undefined, metadata: event.metadata ?? view.metadata }
     case 'roomClosed':
       return { ...next, readOnly: true }
     default:
@@ -34,4 +65,9 @@ export function advance(view: RoomView, event: StoredEvent): RoomView {
   }
 }
 
-export const participantList = (view: RoomView): Participant[] => [...view.participants].map(([userId, role]) => ({ userId, role }))
+export const participantList = (view: RoomView): Participant[] => [...view.participants].map(([userId, { role }]) => ({ userId, role }))
+
+/** The first seq that a speaker is shown. */
+export function visibleFrom(view: RoomView, { userId, role }: Speaker): number {
+  return view.history === 'all' || role === 'admin' ? 1 : (view.participants.get(userId)?.sinceSeq ?? view.headSeq + 1)
+}

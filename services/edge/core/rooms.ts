@@ -1,5 +1,5 @@
 import { ChatError, hasCode } from '#libs/domain/errors.ts'
-import type { JoinedFrame, RequestId } from '#libs/domain/frames.ts'
+import type { RequestId } from '#libs/domain/frames.ts'
 import type { RoomId } from '#libs/domain/ids.ts'
 import type { RoomEvent } from '#libs/domain/room.ts'
 import type { Decision } from '#libs/streams/avro-shapes.ts'
@@ -7,21 +7,17 @@ import { partitionOf } from '#libs/streams/murmur2.ts'
 import type { BufferLimits } from './partition-buffer.ts'
 import type { Connection, Speaker } from './connection.ts'
 import { FollowedPartition, type FollowedRoom } from './followed-partition.ts'
-import { eventFrame } from './frames.ts'
-import type { EdgeClock, History, LogTail, RecordCodec } from './ports.ts'
-import { participantList, type RoomView } from './room-view.ts'
+import { encoderOf, joinedFrame } from './frames.ts'
+import type { EdgeClock, History, LogTail, Realtime, RecordCodec } from './ports.ts'
+import { replay, type ReplayLimits } from './replay.ts'
+import { type RoomView, visibleFrom } from './room-view.ts'
 import { Subscription } from './subscription.ts'
 
-export type RoomsLimits = {
+export type RoomsLimits = ReplayLimits & {
   /** How long a join may wait for the log before it is refused as retriable. */
   readonly joinWaitMs: number
-  readonly replayPageEvents: number
-  /** Bytes that a socket may have waiting before a replay pauses. */
-  readonly replayBufferBytes: number
   /** Bytes that a socket may have waiting before it is closed as slow. */
   readonly slowBufferBytes: number
-  /** How long a replay may find no next event before the socket is closed. */
-  readonly replayStallMs: number
   readonly roomsPerSocketMax: number
   /** How long rooms and partitions that nobody uses are kept. */
   readonly lingerMs: number
@@ -42,6 +38,7 @@ export type RoomsOptions = {
   readonly onCorrupt: (err: unknown) => void
   /** Something that this node waits for cannot be reached; it goes on trying. */
   readonly onTrouble: (err: unknown) => void
+  readonly realtime?: Pick<Realtime, 'joined' | 'left'> | undefined
   readonly onJoined?: (connection: Connection, roomId: RoomId) => void
   readonly onDelivered?: (event: RoomEvent, sockets: number) => void
 }
@@ -88,21 +85,27 @@ export class Rooms {
     return room
   }
 
-  /** Admits, answers with `joined`, replays `since + 1 … head` and goes live. Joined already: starts over from `since`. */
-  async join(connection: Connection, roomId: RoomId, since: number, requestId: RequestId | undefined): Promise<void> {
+  /**
+   * Admits, answers with `joined`, replays what follows `asked` and goes live. Joined already: starts over from there. Who
+   * is shown a room from his own coming on begins there.
+   */
+  async join(connection: Connection, roomId: RoomId, asked: number, requestId: RequestId | undefined): Promise<void> {
     if (!connection.subscriptions.has(roomId) && connection.subscriptions.size >= this.#options.limits.roomsPerSocketMax) {
       throw new ChatError('too_many_rooms')
     }
-    const room = await this.admit(connection.speaker, roomId, since)
+    const { speaker } = connection
+    const room = await this.admit(speaker, roomId, asked)
     if (connection.closed) return
     // He may have been removed between the admission and now. From here on nothing awaits, and a removal will find him.
-    if (!mayEnter(room.view, connection.speaker)) throw new ChatError('not_a_participant')
+    if (!mayEnter(room.view, speaker)) throw new ChatError('not_a_participant')
     this.leave(connection, roomId)
+    const since = Math.max(asked, visibleFrom(room.view, speaker) - 1)
     const subscription = new Subscription(connection, roomId, since)
     connection.subscriptions.set(roomId, subscription)
     room.subscriptions.add(subscription)
-    connection.send(this.#joinedFrame(room, since, requestId))
+    connection.send(joinedFrame(roomId, room.view, speaker, { id: requestId, since, isStale: !this.#options.log.isHealthy() }))
     this.#options.onJoined?.(connection, roomId)
+    this.#options.realtime?.joined(connection, roomId)
     this.#startReplay(room, subscription)
   }
 
@@ -114,7 +117,25 @@ export class Rooms {
     const room = this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
     room?.subscriptions.delete(subscription)
     if (room?.subscriptions.size === 0) room.idleSinceMs = this.#options.clock.nowMs()
+    this.#options.realtime?.left(connection, roomId)
     return true
+  }
+
+  /** What is known of a room that somebody here has joined. */
+  viewOf(roomId: RoomId): RoomView | undefined {
+    return this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)?.view
+  }
+
+  /**
+   * Follows the partition of a room that nobody here need have joined, so that an answer about it is heard, until the
+   * function that it gives is called. @throws ChatError `history_unavailable`
+   */
+  async follow(roomId: RoomId): Promise<() => void> {
+    const partition = await this.#follow(partitionOf(roomId, this.#options.partitions))
+    partition.admissions++
+    return () => {
+      partition.admissions--
+    }
   }
 
   leaveAll(connection: Connection): void {
@@ -138,6 +159,7 @@ export class Rooms {
     const next = await this.#options.history.nextOffsets()
     for (const [number, partition] of this.#partitions) {
       const nextOffset = next.get(number)
+      if (nextOffset !== undefined) partition.persisted(nextOffset)
       // Above our own position there is nothing to drop, and the floor must not overtake what we have read.
       if (nextOffset !== undefined) partition.buffer.prune(nextOffset < partition.position ? nextOffset : partition.position)
     }
@@ -198,11 +220,12 @@ export class Rooms {
     const deadlineMs = clock.nowMs() + limits.joinWaitMs
     for (;;) {
       const { nextOffset, view: base } = await fromHistory(history.room(partition.partition, roomId))
+      partition.persisted(nextOffset)
       // Between what was read and what the buffer holds there must be no hole. From here on nothing awaits.
       if (partition.buffer.floor <= nextOffset) {
         const view = partition.viewOf(roomId, base)
         if (!view) return undefined
-        const room: FollowedRoom = { roomId, partition, view, subscriptions: new Set(), idleSinceMs: clock.nowMs() }
+        const room: FollowedRoom = { roomId, partition, view, knownTo: nextOffset, subscriptions: new Set(), idleSinceMs: clock.nowMs() }
         partition.rooms.set(roomId, room)
         return room
       }
@@ -211,31 +234,16 @@ export class Rooms {
     }
   }
 
-  #joinedFrame({ roomId, view }: FollowedRoom, since: number, id: RequestId | undefined): JoinedFrame {
-    return {
-      ...(id !== undefined && { id }),
-      type: 'joined',
-      roomId,
-      since,
-      headSeq: view.headSeq,
-      messageCount: view.messageCount,
-      readOnly: view.readOnly,
-      participants: participantList(view),
-      ...(!this.#options.log.isHealthy() && { stale: true }),
-    }
-  }
-
-  /** Pushes an event to every live socket of its room: encoded once, in log order. */
+  /** Pushes an event to every live socket of its room: encoded once for all who see the same, in log order. */
   #deliver(room: FollowedRoom, event: RoomEvent, decision: Decision): void {
     const own = this.#options.takeOwnAck(event, decision)
-    let text: string | undefined
-    const frame = () => (text ??= JSON.stringify(eventFrame(room.roomId, event)))
+    const frameFor = encoderOf(room.roomId, event, room.view)
     let ownAckGiven = false
     for (const subscription of room.subscriptions) {
       const isOwn = own !== undefined && subscription.connection === own.connection
       if (isOwn) ownAckGiven = true
       if (subscription.mode === 'live') {
-        if (!subscription.offer(event.seq, frame, isOwn ? own.frame : undefined)) {
+        if (!subscription.offer(event.seq, frameFor(subscription.connection.speaker), isOwn ? own.frame : undefined)) {
           this.#fallBehind(room, subscription)
           if (isOwn) subscription.holdAck(event.seq, own.frame)
         }
@@ -260,7 +268,8 @@ export class Rooms {
       if (speaker.userId !== event.participant.userId || speaker.role === 'admin') continue
       this.leave(connection, room.roomId)
       connection.send({ type: 'left', roomId: room.roomId, code: 'not_a_participant' })
-      if (connection.defaultRoom === room.roomId) connection.close('not_a_participant')
+      // Only when the whole decision was handed on: its last event may be the answer to what he asked for himself.
+      if (connection.defaultRoom === room.roomId) queueMicrotask(() => connection.close('not_a_participant'))
     }
   }
 
@@ -269,77 +278,7 @@ export class Rooms {
   }
 
   #startReplay(room: FollowedRoom, subscription: Subscription): void {
-    this.#replay(room, subscription).catch((err: unknown) => this.#options.onCorrupt(err))
-  }
-
-  /** Brings a subscription to its room's head, at the pace of its socket. Never shows more than this edge has read. */
-  async #replay(room: FollowedRoom, subscription: Subscription): Promise<void> {
-    const { clock, limits } = this.#options
-    const { connection } = subscription
-    let stalledSinceMs: number | undefined
-    while (subscription.mode === 'replaying' && !connection.closed) {
-      if (subscription.lastSeq >= room.view.headSeq) {
-        subscription.mode = 'live'
-        connection.send({ type: 'caughtUp', roomId: room.roomId, seq: subscription.lastSeq })
-        return
-      }
-      if (connection.socket.bufferedBytes() > limits.replayBufferBytes) {
-        await connection.drained()
-        continue
-      }
-      const before = subscription.lastSeq
-      await this.#replayPage(room, subscription)
-      if (subscription.lastSeq > before) {
-        stalledSinceMs = undefined
-        continue
-      }
-      stalledSinceMs ??= clock.nowMs()
-      if (clock.nowMs() - stalledSinceMs > limits.replayStallMs) {
-        connection.close('history_unavailable', 2_000)
-        return
-      }
-      await clock.sleep(100)
-    }
-  }
-
-  async #replayPage(room: FollowedRoom, subscription: Subscription): Promise<void> {
-    const { history, limits } = this.#options
-    const { roomId, partition } = room
-    const { connection } = subscription
-    const hasEnough = () => connection.socket.bufferedBytes() > limits.replayBufferBytes
-    const offer = (event: Parameters<typeof eventFrame>[1]) => subscription.offer(event.seq, () => JSON.stringify(eventFrame(roomId, event)))
-    let found = false
-    connection.socket.cork(() => {
-      for (const event of partition.bufferedEvents(roomId)) {
-        if (hasEnough()) break
-        if (event.seq <= room.view.headSeq && offer(event)) found = true
-      }
-    })
-    if (found) return
-    try {
-      const events = await connection.historyReads.take(async () => {
-        // Joined anew, left or closed while it waited.
-        if (subscription.mode !== 'replaying' || connection.closed) return []
-        return history.events(roomId, subscription.lastSeq, room.view.headSeq, limits.replayPageEvents)
-      })
-      // A page of long messages is more than a socket may have waiting.
-      for (let next = 0; next < events.length && !connection.closed; ) {
-        if (hasEnough()) {
-          await connection.drained()
-          continue
-        }
-        const before = next
-        connection.socket.cork(() => {
-          while (next < events.length && !hasEnough() && offer(events[next]!)) next++
-        })
-        // Left meanwhile, or joined anew from elsewhere.
-        if (next === before) return
-      }
-    } catch (err) {
-      if (!hasCode(err, 'unavailable')) throw err
-      // Counts as a page that brought nothing: tried again for a while.
-      this.#options.onTrouble(err)
-    }
+    replay(this.#options, room, subscription).catch((err: unknown) => this.#options.onCorrupt(err))
   }
 }
 

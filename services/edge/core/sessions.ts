@@ -1,9 +1,11 @@
 import { ChatError } from '#libs/domain/errors.ts'
 import type { ClientFrame, RequestId } from '#libs/domain/frames.ts'
 import type { RoomId } from '#libs/domain/ids.ts'
-import { type Commands, roomOf } from './commands.ts'
+import { roomOf } from './command-bodies.ts'
+import type { Commands } from './commands.ts'
 import { type ClientSocket, Connection, type Speaker } from './connection.ts'
 import { errorFrameOf } from './frames.ts'
+import type { Realtime, RealtimeFrame } from './ports.ts'
 import { parseRequest } from './requests.ts'
 import type { Rooms } from './rooms.ts'
 
@@ -14,6 +16,8 @@ export type SessionsOptions = {
   readonly verify: (token: string) => Promise<Speaker>
   /** Rejects with `rate_limited` when a request of this connection exceeds its own or its user's rate. */
   readonly consume: (connection: Connection) => Promise<void>
+  /** Without it, what is not durable is refused. */
+  readonly realtime?: Realtime | undefined
   readonly onOpened: (connection: Connection) => void
   readonly onClosed: (connection: Connection) => void
   readonly onError: (err: unknown, connection: Connection) => void
@@ -59,6 +63,7 @@ export class Sessions {
     const connection = new Connection({ id, socket, speaker, defaultRoom: first?.roomId, nextHeartbeatMs: nowMs() + heartbeatMs * (0.5 + random() / 2) })
     this.#connections.add(connection)
     onOpened(connection)
+    this.#options.realtime?.opened(connection)
     const { userId, expiresAtMs } = speaker
     connection.send({ type: 'connected', connectionId: id, userId, serverTimeMs: nowMs(), heartbeatMs, expiresAtMs })
     if (first) this.#inTurn(connection, undefined, 'join', () => this.#joinFirst(connection, first))
@@ -91,6 +96,7 @@ export class Sessions {
     this.#connections.delete(connection)
     this.#options.commands.forget(connection)
     this.#options.rooms.leaveAll(connection)
+    this.#options.realtime?.closed(connection)
     this.#options.onClosed(connection)
   }
 
@@ -156,9 +162,6 @@ export class Sessions {
     const { rooms, commands, nowMs } = this.#options
     await this.#options.consume(connection)
     switch (frame.type) {
-      case 'sendMessage':
-        commands.sendMessage(connection, frame)
-        return
       case 'join':
         await rooms.join(connection, frame.roomId, frame.since ?? 0, frame.id)
         return
@@ -173,7 +176,23 @@ export class Sessions {
         return
       case 'ping':
         this.#ack(connection, frame.id, { serverTimeMs: nowMs() })
+        return
+      case 'mark':
+        commands.mark(connection, frame)
+        return
+      case 'typing':
+      case 'setPresence':
+      case 'watchProducts':
+        await this.#handleRealtime(connection, frame)
+        return
+      default:
+        await commands.request(connection, frame)
     }
+  }
+
+  async #handleRealtime(connection: Connection, frame: RealtimeFrame): Promise<void> {
+    if (!this.#options.realtime) throw new ChatError('unavailable')
+    await this.#options.realtime.handle(connection, frame)
   }
 
   async #renew(connection: Connection, frame: ClientFrame & { type: 'authenticate' }): Promise<void> {

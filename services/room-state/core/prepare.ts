@@ -53,7 +53,7 @@ async function decodeInput(deps: PrepareDeps, record: InputRecord): Promise<Room
   if (partitionOf(roomId, deps.partitions) !== deps.partition) throw new ChatError('wrong_partition')
   for (const userId of userIdsOf(input)) if (!isUserId(userId)) throw new ChatError('undecodable', 'a malformed user id')
   // Also makes the id canonical: whoever wrote the command may not have.
-  return input.type === 'sendMessage' ? { ...input, clientMessageId: parseClientMessageId(input.clientMessageId) } : input
+  return 'commandId' in input ? { ...input, clientMessageId: parseClientMessageId(input.clientMessageId) } : input
 }
 
 /** No reason to end the process: it would need the registry even more to start again. */
@@ -63,14 +63,26 @@ function registryFailure(err: unknown): never {
 
 function userIdsOf(input: RoomInput): readonly string[] {
   switch (input.type) {
-    case 'sendMessage':
-      return [input.senderId]
     case 'orderAccepted':
+    case 'orderCreated':
       return [input.customerId, input.vendorId]
     case 'riderAssigned':
       return [input.riderId]
     case 'orderEnded':
       return []
+    case 'blockChanged':
+    case 'setBlock':
+      return [input.blockerId, input.blockedId]
+    case 'createRoom':
+      return [input.senderId, ...input.participants.map(({ userId }) => userId)]
+    case 'addParticipant':
+    case 'removeParticipant':
+    case 'inviteMediator':
+      return [input.senderId, input.userId]
+    case 'sendMessage':
+      return [input.senderId, ...(input.mentions ?? [])]
+    default:
+      return [input.senderId]
   }
 }
 

@@ -15,6 +15,7 @@ import {
   markerToAvro,
   roomToAvro,
   sentinelToAvro,
+  type StateRecord,
   stateRecordFromAvro,
 } from '#libs/streams/avro-shapes.ts'
 import type { InputRecord, Processor } from '#libs/streams/fenced-ports.ts'
@@ -43,11 +44,14 @@ export type RoomProcessorDeps = {
 /** None of these can be a room id. */
 const CHECKPOINT_KEY = '~checkpoint'
 const SENTINEL_KEY = '~sentinel'
-const bucketKey = (roomId: RoomId, bucket: number) => `${roomId}#${bucket}`
+const BUCKET_MARK = '#'
+const bucketKey = (roomId: RoomId, bucket: number) => `${roomId}${BUCKET_MARK}${bucket}`
 
 /** Beyond the window plus the clocks' differences: by then every remembered id is refused as expired. */
 const SHRINK_AFTER_MS = DEDUPE_WINDOW_MS + 3_600_000
 const SWEEP_EVERY_MS = 3_600_000
+/** In one snapshot, so that none holds up the partition. */
+const SWEPT_ROOMS_MAX = 500
 
 /** The rooms of one partition: restored, decided, snapshotted. Everything but I/O; time comes in as an argument. */
 export class RoomProcessor implements Processor<PreparedInput> {
@@ -58,18 +62,19 @@ export class RoomProcessor implements Processor<PreparedInput> {
   readonly #written = new WeakSet<DedupeBucket>()
   /** Which bucket numbers of a room have a record. */
   readonly #bucketRange = new Map<RoomId, { readonly first: number; readonly end: number }>()
-  #restoring: { rooms: Map<RoomId, { room: Omit<RoomState, 'dedupe'>; firstBucket: number; bucketCount: number }>; buckets: Map<string, DedupeBucket> } | undefined = {
-    rooms: new Map(),
-    buckets: new Map(),
-  }
+  /** Restored and not yet needed: the values of their records. */
+  readonly #asleep = { rooms: new Map<RoomId, Buffer>(), buckets: new Map<string, Buffer>() }
   #sweptMs = 0
+  #toSweep: RoomId[] = []
 
   constructor(deps: RoomProcessorDeps) {
     this.#deps = deps
   }
 
+  /** All of them as they are now, for whoever wants to look. */
   get rooms(): ReadonlyMap<RoomId, RoomState> {
-    return this.#rooms
+    const woken = [...this.#asleep.rooms.keys()].map((roomId) => [roomId, this.#decodeAsleep(roomId)!.room] as const)
+    return new Map([...this.#rooms, ...woken])
   }
 
   async learn(records: readonly InRecord[]): Promise<void> {
@@ -81,35 +86,18 @@ export class RoomProcessor implements Processor<PreparedInput> {
     }
   }
 
+  /** Keeps the snapshots as bytes: people wait for a takeover, and of very many rooms few are spoken in before the next. */
   restore({ key, value }: InRecord): Checkpoint | undefined {
-    const { rooms, buckets } = this.#restoring!
-    if (value === null) {
-      rooms.delete(key as RoomId)
-      buckets.delete(key ?? '')
-      return undefined
+    if (key === null || key === SENTINEL_KEY) return undefined
+    if (key === CHECKPOINT_KEY && value !== null) {
+      const record = stateRecordFromAvro(this.#deps.roomState.decode(value))
+      return record.kind === 'checkpoint' ? record.checkpoint : undefined
     }
-    const record = stateRecordFromAvro(this.#deps.roomState.decode(value))
-    if (record.kind === 'checkpoint') return record.checkpoint
-    if (record.kind === 'room') rooms.set(record.room.roomId, record)
-    if (record.kind === 'bucket') buckets.set(bucketKey(record.roomId, record.bucket), record.content)
+    const asleep: Map<string, Buffer> = key.includes(BUCKET_MARK) ? this.#asleep.buckets : this.#asleep.rooms
+    // A copy: the bytes are a slice of a whole fetch response, which they would keep.
+    if (value === null) asleep.delete(key)
+    else asleep.set(key, Buffer.from(value))
     return undefined
-  }
-
-  restored(): void {
-    const { rooms, buckets } = this.#restoring!
-    this.#restoring = undefined
-    for (const [roomId, { room, firstBucket, bucketCount }] of rooms) {
-      const kept: DedupeBucket[] = []
-      for (let i = firstBucket; i < firstBucket + bucketCount; i++) {
-        const bucket = buckets.get(bucketKey(roomId, i))
-        // Compaction has removed it because a later owner has written it anew, above our sentinel.
-        if (!bucket) throw new ChatError('ownership_lost', `room ${roomId}: bucket ${i} is not below the sentinel`)
-        this.#written.add(bucket)
-        kept.push(bucket)
-      }
-      this.#rooms.set(roomId, { ...room, dedupe: { firstBucket, buckets: kept } })
-      this.#bucketRange.set(roomId, { first: firstBucket, end: firstBucket + bucketCount })
-    }
   }
 
   replay({ value }: InRecord): void {
@@ -125,7 +113,7 @@ export class RoomProcessor implements Processor<PreparedInput> {
     const entries: readonly Entry[] =
       input.type === 'undecodable'
         ? [commandId === undefined ? { type: 'ignored', reason: input.reason } : { type: 'refused', code: 'undecodable' }]
-        : decide(this.#rooms.get(roomId), input, nowMs, this.#deps.limits)
+        : decide(this.#room(roomId), input, nowMs, this.#deps.limits)
     this.#apply(roomId, entries)
     for (const entry of entries) this.#deps.onEntry?.(entry)
     return {
@@ -152,7 +140,7 @@ export class RoomProcessor implements Processor<PreparedInput> {
   }
 
   snapshot(checkpoint: Checkpoint, nowMs: number): readonly OutRecord[] {
-    if (nowMs - this.#sweptMs >= SWEEP_EVERY_MS) this.#sweep(nowMs)
+    this.#sweep(nowMs)
     const records: OutRecord[] = []
     for (const roomId of this.#dirty) this.#snapshotRoom(roomId, records)
     this.#dirty.clear()
@@ -161,7 +149,7 @@ export class RoomProcessor implements Processor<PreparedInput> {
   }
 
   #apply(roomId: RoomId, entries: readonly Entry[]): void {
-    const before = this.#rooms.get(roomId)
+    const before = this.#room(roomId)
     let room = before
     for (const entry of entries) room = evolve(room, roomId, entry)
     if (room === undefined || room === before) return
@@ -187,18 +175,61 @@ export class RoomProcessor implements Processor<PreparedInput> {
 
   /** Closed rooms shrink to stubs, and what is older than any order event can be is forgotten. */
   #sweep(nowMs: number): void {
-    this.#sweptMs = nowMs
-    for (const [roomId, room] of this.#rooms) {
-      if (room.status === 'open') continue
-      const idleMs = nowMs - room.lastEventMs
-      if (idleMs > STUB_KEPT_MS) {
-        this.#rooms.delete(roomId)
-        this.#dirty.add(roomId)
-      } else if (room.status === 'closed' && idleMs > SHRINK_AFTER_MS && room.participants.size > 0) {
-        this.#rooms.set(roomId, shrinkToStub(room))
-        this.#dirty.add(roomId)
-      }
+    if (this.#toSweep.length === 0 && nowMs - this.#sweptMs >= SWEEP_EVERY_MS) {
+      this.#sweptMs = nowMs
+      this.#toSweep = [...this.#rooms.keys(), ...this.#asleep.rooms.keys()]
     }
+    for (const roomId of this.#toSweep.splice(-SWEPT_ROOMS_MAX)) {
+      const { room } = this.#rooms.has(roomId) ? { room: this.#rooms.get(roomId)! } : (this.#headAsleep(roomId) ?? { room: undefined })
+      if (room && room.status !== 'open') this.#sweepRoom(roomId, room, nowMs)
+    }
+  }
+
+  #sweepRoom(roomId: RoomId, { lastEventMs, kind, status, participants }: Omit<RoomState, 'dedupe'>, nowMs: number): void {
+    const idleMs = nowMs - lastEventMs
+    // Other rooms keep theirs: nothing bounds when somebody creates them again.
+    if (idleMs > STUB_KEPT_MS && kind === 'order') {
+      this.#room(roomId)
+      this.#rooms.delete(roomId)
+      this.#dirty.add(roomId)
+    } else if (status === 'closed' && idleMs > SHRINK_AFTER_MS && participants.size > 0) {
+      this.#rooms.set(roomId, shrinkToStub(this.#room(roomId)!))
+      this.#dirty.add(roomId)
+    }
+  }
+
+  /** The room, woken where it was asleep. */
+  #room(roomId: RoomId): RoomState | undefined {
+    const woken = this.#decodeAsleep(roomId)
+    if (!woken) return this.#rooms.get(roomId)
+    const { room, first, end } = woken
+    for (let i = first; i < end; i++) this.#asleep.buckets.delete(bucketKey(roomId, i))
+    for (const bucket of room.dedupe.buckets) this.#written.add(bucket)
+    this.#asleep.rooms.delete(roomId)
+    this.#rooms.set(roomId, room)
+    this.#bucketRange.set(roomId, { first, end })
+    return room
+  }
+
+  #decodeAsleep(roomId: RoomId): { readonly room: RoomState; readonly first: number; readonly end: number } | undefined {
+    const head = this.#headAsleep(roomId)
+    if (!head) return undefined
+    const { room, firstBucket: first, bucketCount } = head
+    const buckets: DedupeBucket[] = []
+    for (let i = first; i < first + bucketCount; i++) {
+      const value = this.#asleep.buckets.get(bucketKey(roomId, i))
+      const record = value && stateRecordFromAvro(this.#deps.roomState.decode(value))
+      // Compaction has removed it because a later owner has written it anew, above our sentinel.
+      if (record?.kind !== 'bucket') throw new ChatError('ownership_lost', `room ${roomId}: bucket ${i} is not below the sentinel`)
+      buckets.push(record.content)
+    }
+    return { room: { ...room, dedupe: { firstBucket: first, buckets } }, first, end: first + bucketCount }
+  }
+
+  #headAsleep(roomId: RoomId): (StateRecord & { readonly kind: 'room' }) | undefined {
+    const value = this.#asleep.rooms.get(roomId)
+    const record = value && stateRecordFromAvro(this.#deps.roomState.decode(value))
+    return record?.kind === 'room' ? record : undefined
   }
 }
 

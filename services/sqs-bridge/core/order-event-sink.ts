@@ -1,3 +1,4 @@
+import type { ProductFields } from '#libs/domain/frames.ts'
 import type { OrderEvent } from '#libs/domain/inputs.ts'
 import type { DeadLetterCode, OrderMessage } from './order-message.ts'
 
@@ -8,6 +9,8 @@ export type OrderEventSink = {
    * @throws ChatError `unavailable` where the same call may succeed later; anything else never will
    */
   publish(event: OrderEvent, traceparent: string): Promise<void>
+  /** Throws as `publish` does. */
+  publishProduct(product: ProductFields, traceparent: string): Promise<void>
   /** The message as it came, its body unchanged. Throws as `publish` does. */
   deadLetter(message: OrderMessage, code: DeadLetterCode, reason: string, traceparent: string): Promise<void>
   /** Rejects while nothing can be published; resolving promises nothing. */

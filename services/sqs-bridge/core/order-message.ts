@@ -1,3 +1,4 @@
+import type { ProductFields } from '#libs/domain/frames.ts'
 import type { OrderEvent } from '#libs/domain/inputs.ts'
 
 /** A message as SQS shows it: everything that its meaning may depend on. */
@@ -14,8 +15,7 @@ export type MessageAttribute = { readonly type: string; readonly value: string }
 
 export type DeadLetterCode = 'bad_json' | 'unknown_event_type' | 'invalid_event' | 'invalid_room_id' | 'event_too_old'
 
+export type ParsedContent = { readonly kind: 'event'; readonly event: OrderEvent } | { readonly kind: 'product'; readonly product: ProductFields }
+
 /** `traceparent` is what came with the message, not yet checked. */
-export type ParsedMessage = { readonly traceparent: string | undefined } & (
-  | { readonly kind: 'event'; readonly event: OrderEvent }
-  | { readonly kind: 'dead'; readonly code: DeadLetterCode; readonly reason: string }
-)
+export type ParsedMessage = { readonly traceparent: string | undefined } & (ParsedContent | { readonly kind: 'dead'; readonly code: DeadLetterCode; readonly reason: string })

@@ -1,74 +1,79 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import { ChatError } from '#libs/domain/errors.ts'
-import { isUserId, parseRoomId, type UserId } from '#libs/domain/ids.ts'
+import { directRoomId, parseRoomId, type RoomId } from '#libs/domain/ids.ts'
 import type { OrderEvent } from '#libs/domain/inputs.ts'
 import { CLIENT_CLOCK_AHEAD_MS, ORDER_EVENT_AGE_MAX_MS } from '#libs/domain/limits.ts'
+import { idText, userIdOf } from './ids.ts'
 import { parseIsoTimeMs } from './iso-time.ts'
-import type { DeadLetterCode, OrderMessage, ParsedMessage } from './order-message.ts'
+import type { DeadLetterCode, OrderMessage, ParsedContent, ParsedMessage } from './order-message.ts'
+import { productFieldsOf } from './product-fields.ts'
 import { type JsonObject, quoted, traceparentOf, unwrapSns } from './unwrap-sns.ts'
 
-type EventBody<E = OrderEvent> = E extends OrderEvent ? Omit<E, 'orderId' | 'eventId' | 'occurredAtMs'> : never
+type EventBody<E = OrderEvent> = E extends OrderEvent ? Omit<E, 'eventId' | 'occurredAtMs'> : never
 
 /** Every event type by its published names. Fields that are not read here are allowed and dropped. */
 const readBody: ReadonlyMap<string, (payload: JsonObject) => EventBody> = new Map([
-  ['order.accepted', (p) => ({ type: 'orderAccepted', customerId: userIdOf(p, 'customerId'), vendorId: userIdOf(p, 'vendorId') })],
+  ['order.accepted', (p) => ({ type: 'orderAccepted', orderId: orderIdOf(p), customerId: userIdOf(p, 'customerId'), vendorId: userIdOf(p, 'vendorId') })],
   ['order.rider_assigned', readRider],
   ['rider.assigned', readRider],
-  ['order.delivered', () => ({ type: 'orderEnded', reason: 'delivered' })],
-  ['order.cancelled', () => ({ type: 'orderEnded', reason: 'cancelled' })],
+  ['order.delivered', (p) => ({ type: 'orderEnded', orderId: orderIdOf(p), reason: 'delivered' })],
+  ['order.cancelled', (p) => ({ type: 'orderEnded', orderId: orderIdOf(p), reason: 'cancelled' })],
+  ['order.created', readCreated],
+  ['user.blocked', (p) => readBlock(p, true)],
+  ['user.unblocked', (p) => readBlock(p, false)],
 ])
 
-export const eventTypes: readonly string[] = [...readBody.keys()]
+const PRODUCT_UPDATED = 'product.updated'
+export const eventTypes: readonly string[] = [...readBody.keys(), PRODUCT_UPDATED]
 
 /**
- * What an order message means: one normalised event, or why it can have no meaning. Pure and total. The same message
- * shown again gives the same event id, and the same event but for times that had to be clamped to `nowMs`.
+ * What a message means: one normalised event or one product update, or why it can have no meaning. Pure and total. The
+ * same message shown again gives the same event id, and the same event but for times that had to be clamped to `nowMs`.
  */
 export function parseOrderMessage(message: OrderMessage, nowMs: number): ParsedMessage {
   const traceparent = traceparentOf(message)
   try {
-    return { kind: 'event', event: parseEvent(message, nowMs), traceparent }
+    return { ...parseContent(message, nowMs), traceparent }
   } catch (err) {
     if (!(err instanceof ChatError)) throw err
     return { kind: 'dead', code: err.code as DeadLetterCode, reason: err.message, traceparent }
   }
 }
 
-function parseEvent(message: OrderMessage, nowMs: number): OrderEvent {
+function parseContent(message: OrderMessage, nowMs: number): ParsedContent {
   const { payload, eventType, snsMessageId, sentMs } = unwrapSns(message)
   const read = eventType === undefined ? undefined : readBody.get(eventType)
-  if (!read) throw new ChatError('unknown_event_type', eventType === undefined ? 'none is given' : quoted(eventType))
-  const orderId = parseRoomId(idText(payload, 'orderId'))
-  const body = read(payload)
+  if (!read && eventType !== PRODUCT_UPDATED) throw new ChatError('unknown_event_type', eventType === undefined ? 'none is given' : quoted(eventType))
   const occurredAtMs = occurredAtOf(payload) ?? sentMs ?? nowMs
-  if (nowMs - occurredAtMs > ORDER_EVENT_AGE_MAX_MS) throw new ChatError('event_too_old', new Date(occurredAtMs).toISOString())
-  return {
-    orderId,
-    eventId: snsMessageId ?? bytesToHex(sha256(utf8ToBytes(message.body))),
-    // A clock that runs ahead must not let one rider assignment win for ever.
-    occurredAtMs: Math.min(occurredAtMs, nowMs + CLIENT_CLOCK_AHEAD_MS),
-    ...body,
-  }
+  // A clock that runs ahead must not let one rider assignment, one word about a block or one price win for ever.
+  const believedMs = Math.min(occurredAtMs, nowMs + CLIENT_CLOCK_AHEAD_MS)
+  if (!read) return { kind: 'product', product: productFieldsOf(payload, believedMs) }
+  const body = read(payload)
+  if (nowMs - occurredAtMs > ORDER_EVENT_AGE_MAX_MS && !isOfAnyAge(body)) throw new ChatError('event_too_old', new Date(occurredAtMs).toISOString())
+  return { kind: 'event', event: { eventId: snsMessageId ?? bytesToHex(sha256(utf8ToBytes(message.body))), occurredAtMs: believedMs, ...body } }
 }
+
+/** A pair's room remembers for ever what was said about blocks and when, so those of years ago may be brought along. */
+const isOfAnyAge = ({ type }: EventBody): boolean => type === 'blockChanged'
+
+const orderIdOf = (payload: JsonObject): RoomId => parseRoomId(idText(payload, 'orderId'))
 
 function readRider(payload: JsonObject): EventBody {
-  return { type: 'riderAssigned', riderId: userIdOf(payload, 'riderId') }
+  return { type: 'riderAssigned', orderId: orderIdOf(payload), riderId: userIdOf(payload, 'riderId') }
 }
 
-function userIdOf(payload: JsonObject, name: string): UserId {
-  const id = idText(payload, name)
-  if (!isUserId(id)) throw new ChatError('invalid_event', `${name} ${quoted(id)} is not 1 to 128 printable ASCII characters without spaces`)
-  return id
+function readCreated(payload: JsonObject): EventBody {
+  const subjectId = orderIdOf(payload)
+  const [customerId, vendorId] = [userIdOf(payload, 'customerId'), userIdOf(payload, 'vendorId')]
+  return { type: 'orderCreated', orderId: directRoomId(customerId, vendorId), subjectId, customerId, vendorId }
 }
 
-/** Ids may be JSON numbers, so far as JavaScript reads them without loss; they become their decimal text. */
-function idText(payload: JsonObject, name: string): string {
-  const id = payload[name]
-  if (typeof id === 'string') return id
-  if (typeof id === 'number' && Number.isSafeInteger(id) && id >= 0) return String(id)
-  if (typeof id === 'number') throw new ChatError('invalid_event', `${name} ${id} is not a whole number below 2^53: send it as text`)
-  throw new ChatError('invalid_event', id === undefined ? `${name} is missing` : `${name} is neither text nor a number`)
+function readBlock(payload: JsonObject, on: boolean): EventBody {
+  const blockerId = userIdOf(payload, 'userId', 'blockerId')
+  const blockedId = userIdOf(payload, 'blockedUserId', 'blockedId')
+  if (blockerId === blockedId) throw new ChatError('invalid_event', `user ${quoted(blockerId)} cannot block himself`)
+  return { type: 'blockChanged', orderId: directRoomId(blockerId, blockedId), blockerId, blockedId, on }
 }
 
 /** Below this a number is no time in ms of any order (1973), but very likely one in seconds. */

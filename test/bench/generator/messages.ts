@@ -8,7 +8,8 @@ export type LinkSpec = {
   readonly token: string
 }
 
-export type ProtocolName = 'order-chat' | 'socket-io' | 'plain' | 'kafka'
+/** order-chat-presence: what is sent is no message but a change between online and away. */
+export type ProtocolName = 'order-chat' | 'order-chat-presence' | 'socket-io' | 'plain' | 'kafka'
 
 export type KafkaTarget = { readonly brokers: readonly string[]; readonly topic: string; readonly role: 'produce' | 'consume'; readonly partitions: number }
 

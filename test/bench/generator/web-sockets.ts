@@ -28,6 +28,19 @@ const orderChat: Dialect = {
   message: (_, id, text) => `{"id":${id},"type":"sendMessage","clientMessageId":"${uuidV7()}","message":"${text}"}`,
 }
 
+/** Whoever is online goes away and the other way round: each send is a change. */
+function presenceOfOrderChat(): Dialect {
+  const away = new WeakSet<LinkSpec>()
+  return {
+    ...orderChat,
+    message: (spec, id) => {
+      const isAway = away.delete(spec)
+      if (!isAway) away.add(spec)
+      return `{"id":${id},"type":"setPresence","status":"${isAway ? 'online' : 'away'}"}`
+    },
+  }
+}
+
 /** engine.io 4 and socket.io 5 by hand: `0` open, `40` connect, `42` event, `43` ack, `2` ping, `3` pong. */
 const socketIo: Dialect = {
   url: ({ url }) => `${url}/socket.io/?EIO=4&transport=websocket`,
@@ -56,7 +69,7 @@ const plain: Dialect = {
   message: (_, _id, text) => text,
 }
 
-const dialects = { 'order-chat': orderChat, 'socket-io': socketIo, plain }
+const dialects = { 'order-chat': orderChat, 'order-chat-presence': presenceOfOrderChat(), 'socket-io': socketIo, plain }
 
 function readAck(id: string | undefined, ear: Ear): void {
   if (id === undefined) return

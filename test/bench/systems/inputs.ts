@@ -13,6 +13,7 @@ type Env = Readonly<Record<string, string>>
 /** Of the room of an order. */
 export const customerOf = (orderId: string): string => `c-${orderId}`
 export const vendorOf = (orderId: string): string => `v-${orderId}`
+export const riderOf = (orderId: string): string => `r-${orderId}`
 
 /** Orders as the bridge would write them, each with its customer and vendor. */
 export function acceptOrders(env: Env, orderIds: readonly string[]): Promise<void> {
@@ -25,6 +26,13 @@ export function acceptOrders(env: Env, orderIds: readonly string[]): Promise<voi
       customerId: customerOf(orderId) as UserId,
       vendorId: vendorOf(orderId) as UserId,
     }),
+  ])
+}
+
+/** A third person into the rooms of orders that are accepted. */
+export function assignRiders(env: Env, orderIds: readonly string[]): Promise<void> {
+  return produce(env, topics.orderEvents, orderIds, (orderId) => [
+    orderEventToAvro({ type: 'riderAssigned', orderId: orderId as RoomId, eventId: randomUUID(), occurredAtMs: Date.now(), riderId: riderOf(orderId) as UserId }),
   ])
 }
 

@@ -62,16 +62,34 @@ function* checkClients({ history, views, topic }: Evidence): Iterable<string> {
   const acks = Map.groupBy(history.filter((entry) => entry.what === 'ack'), ({ id }) => id)
   const failed = new Map(history.flatMap((entry) => (entry.what === 'failed' ? [[entry.id, entry.code]] : [])))
   for (const entry of history) if (entry.what === 'anomaly') yield `${entry.user} in ${entry.room}: ${entry.text}`
-  for (const { id, user, room } of sent.values()) {
-    if (failed.has(id)) yield `${user} in ${room}: message ${id} failed with ${failed.get(id)}`
-    else if (!acks.has(id)) yield `${user} in ${room}: message ${id} was never acked`
+  const changes = new Map(history.flatMap((entry) => (entry.what === 'change' ? [[entry.id, entry] as const] : [])))
+  for (const { id, user, room, what } of [...sent.values(), ...changes.values()]) {
+    const name = what === 'send' ? 'message' : 'change'
+    if (failed.has(id)) yield `${user} in ${room}: ${name} ${id} failed with ${failed.get(id)}`
+    else if (!acks.has(id)) yield `${user} in ${room}: ${name} ${id} was never acked`
   }
-  yield* checkAcks(acks, sent, topic)
+  yield* checkChanges(acks, changes, topic)
+  yield* checkAcks(new Map([...acks].filter(([id]) => !changes.has(id))), sent, topic)
   yield* checkSeen(history, views, topic)
   const users = new Set(history.map(({ user }) => user))
   for (const [roomId, events] of topic) {
     for (const { message } of events) {
       if (message && users.has(message.senderId) && sent.get(message.id)?.text !== message.text) yield `${roomId}: ${message.senderId} never sent message ${message.id} like this`
+    }
+  }
+}
+
+/** What was asked for once has happened once, where its ack says. */
+function* checkChanges(acks: ReadonlyMap<string, readonly Entry<'ack'>[]>, changes: ReadonlyMap<string, Entry<'change'>>, topic: Evidence['topic']): Iterable<string> {
+  for (const [room, events] of topic) {
+    const ids = events.flatMap(({ id, change }) => (id === undefined ? [] : [`${String(change?.['by'])} ${id}`]))
+    if (new Set(ids).size !== ids.length) yield `${room} in the topic: a change twice`
+  }
+  for (const { id, user, room, type } of changes.values()) {
+    for (const { seq, unchanged } of acks.get(id) ?? []) {
+      const event = topic.get(room)?.[seq - 1]
+      const isHis = type === 'mark' ? event?.change?.['userId'] === user : event?.id === id && event.change?.['by'] === user
+      if (!unchanged && !isHis) yield `${user} in ${room}: ${type} ${id} was acked as seq ${seq}, where the topic has ${text(event)}`
     }
   }
 }
@@ -94,22 +112,38 @@ function* checkAcks(acks: ReadonlyMap<string, readonly Entry<'ack'>[]>, sent: Re
 
 /** Everybody saw exactly 1 … head, each once and in order. */
 function* checkSeen(history: readonly HistoryEntry[], views: Evidence['views'], topic: Evidence['topic']): Iterable<string> {
+  const textsOf = new Map([...topic].map(([room, events]) => [room, laterTexts(events)]))
   const byView = Map.groupBy(history.filter((entry) => entry.what === 'saw'), ({ user, room }) => `${user} in ${room}`)
   for (const { user, room } of views) {
     const who = `${user} in ${room}`
     const seen = byView.get(who) ?? []
     const logged = topic.get(room) ?? []
-    const at = Array.from({ length: Math.max(seen.length, logged.length) }).findIndex((_, i) => !isDeepStrictEqual(shown(seen[i]), expected(logged[i])))
+    const at = Array.from({ length: Math.max(seen.length, logged.length) }).findIndex((_, i) => !isDeepStrictEqual(shown(seen[i]), expected(logged[i], seen[i], textsOf.get(room))))
     if (at >= 0) yield `${who} saw ${seen.length} events; at ${at + 1} ${text(shown(seen[at]))}, where the topic has ${text(expected(logged[at]))}`
   }
 }
 
-const shown = (saw: Entry<'saw'> | undefined) => saw && { seq: saw.seq, type: saw.type, timestamp: saw.timestamp, message: saw.message }
+const shown = (saw: Entry<'saw'> | undefined) => saw && { seq: saw.seq, type: saw.type, timestamp: saw.timestamp, message: saw.message, change: saw.change }
 
-function expected(event: LoggedEvent | undefined): ReturnType<typeof shown> {
+/** By the message's seq: the texts of its edits, and null where it was deleted. */
+type LaterTexts = ReadonlyMap<number, readonly (string | null)[]>
+
+function laterTexts(events: readonly LoggedEvent[]): LaterTexts {
+  const texts = new Map<number, (string | null)[]>()
+  for (const { type, change, text: edited } of events) {
+    if (type !== 'messageEdited' && type !== 'messageDeleted') continue
+    const seq = change!['messageSeq'] as number
+    texts.set(seq, [...(texts.get(seq) ?? []), edited ?? null])
+  }
+  return texts
+}
+
+/** A message may be shown with any text that it had, as it was known then, and with none once it was deleted. */
+function expected(event: LoggedEvent | undefined, saw?: Entry<'saw'>, texts?: LaterTexts): ReturnType<typeof shown> {
   if (!event) return undefined
-  const { seq, type, timestamp, message } = event
-  return { seq, type, timestamp, message: message && { id: message.id, messageId: message.messageId, senderId: message.senderId, text: message.text } }
+  const { seq, type, timestamp, message, change } = event
+  const isLater = saw?.message !== undefined && (texts?.get(seq)?.includes(saw.message.text) ?? false)
+  return { seq, type, timestamp, message: message && { id: message.id, messageId: message.messageId, senderId: message.senderId, text: isLater ? saw.message!.text : message.text }, change }
 }
 
 const text = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value, (_, v: unknown) => (typeof v === 'bigint' ? v.toString() : v)))

@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { changeFields, changeOf } from './history.ts'
 import type { LoggedEvent } from './topic.ts'
 
 export type Database = {
@@ -10,7 +11,7 @@ export type Database = {
 
 const EVENTS = `
   SELECT e.room_id, e.seq::int, e.event_type, (extract(epoch FROM e.occurred_at) * 1000)::float8 AS at_ms, e.log_partition, e.log_offset::text,
-         m.client_message_id, m.message_id::text, m.sender_id, m.message_index::int, c.content
+         m.client_message_id, m.message_id::text, m.sender_id, m.message_index::int, c.content, e.body
     FROM room_events e LEFT JOIN chat_messages m USING (room_id, seq) LEFT JOIN message_contents c USING (room_id, seq)
    ORDER BY room_id, seq`
 
@@ -26,6 +27,9 @@ export async function readDatabase(pool: pg.Pool): Promise<Database> {
       timestamp: Math.round(row.at_ms),
       partition: row.log_partition,
       offset: BigInt(row.log_offset),
+      ...changeOf(row.event_type, row.body),
+      ...(row.event_type === 'messageEdited' && { text: row.content }),
+      ...(row.event_type in changeFields && typeof row.body.clientMessageId === 'string' && { id: row.body.clientMessageId }),
       ...(row.message_id !== null && { message: { id: row.client_message_id, messageId: row.message_id, senderId: row.sender_id, text: row.content, index: row.message_index } }),
     })
   }

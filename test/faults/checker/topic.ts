@@ -1,5 +1,6 @@
 import { Consumer } from '@platformatic/kafka'
 import avro from 'avsc'
+import { type Change, changeFields, changeOf } from './history.ts'
 
 /**
  * `room-events` as somebody reads it who knows our documents and none of our code: another Kafka client, Avro by avsc
@@ -11,6 +12,11 @@ export type LoggedEvent = {
   readonly timestamp: number
   readonly partition: number
   readonly offset: bigint
+  readonly change?: Change
+  /** Of an edit. */
+  readonly text?: string
+  /** Under which it was asked for, where it is no message. */
+  readonly id?: string
   readonly message?: { readonly id: string; readonly messageId: string; readonly senderId: string; readonly text: string; readonly index: number }
 }
 
@@ -134,9 +140,13 @@ export class TopicLog {
       const name = branch.slice('orderchat.'.length)
       const events = this.rooms.get(roomId) ?? []
       this.rooms.set(roomId, events)
+      const type = name.charAt(0).toLowerCase() + name.slice(1)
       events.push({
         seq: fields['seq'],
-        type: name.charAt(0).toLowerCase() + name.slice(1),
+        type,
+        ...changeOf(type, fields),
+        ...(type === 'messageEdited' && { text: fields['content'] }),
+        ...(type in changeFields && typeof fields['clientMessageId'] === 'string' && { id: fields['clientMessageId'] }),
         timestamp: fields['timestampMs'],
         partition,
         offset,

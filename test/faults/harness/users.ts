@@ -1,7 +1,7 @@
 import { type ChatClientError, createChatClient, type Room, type RoomEventFrame, type SentMessage } from '#libs/client/index.ts'
 import type { Frame } from '../../support/chat-socket.ts'
 import { PersistentUser } from '../../support/persistent-user.ts'
-import type { HistoryEntry } from '../checker/history.ts'
+import { changeOf, type HistoryEntry } from '../checker/history.ts'
 import type { UserPlan } from './client-plan.ts'
 
 export type SimulatedUser = {
@@ -25,10 +25,13 @@ type Bare = HistoryEntry extends infer E ? (E extends HistoryEntry ? Omit<E, 'at
 
 /** Of acked messages, how many a raw user sends again. */
 const REPEATS = 0.05
+/** Of acked messages, how many a raw user then edits, deletes, reacts to, or marks as seen. */
+const CHANGES = { edit: 0.08, delete: 0.03, react: 0.05, mark: 0.08 } as const
 
 /** A bare WebSocket in one room. */
 export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, room: string, record: Record): SimulatedUser {
   const own = new Map<string, string>()
+  let isQuiet = false
   const note = (entry: Bare) => record({ at: Date.now(), user: userId, room, ...entry })
   const user: PersistentUser = new PersistentUser({
     userId,
@@ -42,7 +45,11 @@ export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, r
         note({ what: 'send', id, text })
       },
       repeating: (id) => note({ what: 'repeat', id }),
-      acked: (ack) => note(ackEntry(ack)),
+      changing: (id, request) => note({ what: 'change', id, type: (request as { type: string }).type }),
+      acked: (ack) => {
+        note(ackEntry(ack))
+        if (!isQuiet && own.has(ack['clientMessageId'] as string) && ack['repeated'] !== true) changeSometimes(user, ack)
+      },
       failed: (id, error) => note({ what: 'failed', id, code: error['code'] as string }),
       saw: (frame, kind) => note(sawEntry(frame.type === 'ack' ? { ...frame, senderId: userId, content: own.get(frame['clientMessageId'] as string) } : frame, kind)),
     },
@@ -61,11 +68,25 @@ export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, r
       void user.send(text)
       return true
     },
-    quiet: () => user.repeatNoMore(),
+    quiet: () => {
+      isQuiet = true
+      user.repeatNoMore()
+    },
     stop: async () => {
       await user.stop()
       for (const text of user.anomalies) note({ what: 'anomaly', text })
     },
+  }
+}
+
+function changeSometimes(user: PersistentUser, { messageId, messageIndex }: Frame): void {
+  let dice = Math.random()
+  const requests = { edit: { type: 'editMessage', messageId, message: `edited at ${Date.now()}` }, delete: { type: 'deleteMessage', messageId }, react: { type: 'react', messageId, emoji: '+1' }, mark: { type: 'mark', seen: messageIndex } }
+  for (const name of Object.keys(CHANGES) as (keyof typeof CHANGES)[]) {
+    dice -= CHANGES[name]
+    if (dice >= 0) continue
+    void user.change(requests[name])
+    return
   }
 }
 
@@ -126,8 +147,8 @@ function sendOrNothing(room: Room, text: string): SentMessage | undefined {
 type AckLike = Frame | { readonly clientMessageId: string; readonly seq: number; readonly messageId: string; readonly timestamp: number; readonly repeated: boolean }
 
 function ackEntry(ack: AckLike): Bare {
-  const { clientMessageId: id, seq, messageId, timestamp, repeated } = ack as Frame
-  return { what: 'ack', id, seq, messageId, timestamp, repeated: repeated === true }
+  const { clientMessageId, id, seq, messageId, timestamp, repeated, unchanged } = ack as Frame
+  return { what: 'ack', id: clientMessageId ?? id, seq, messageId, timestamp, repeated: repeated === true, ...(unchanged === true && { unchanged }) }
 }
 
 const kindOf = (frame: RoomEventFrame): string => (frame.type === 'newMessage' ? frame.type : frame.event)
@@ -135,6 +156,6 @@ const kindOf = (frame: RoomEventFrame): string => (frame.type === 'newMessage' ?
 /** Frames call a message `newMessage`, the log `messageSent`. */
 function sawEntry(frame: Frame | RoomEventFrame, kind: string): Bare {
   const { seq, timestamp, clientMessageId: id, messageId, senderId, content } = frame as Frame
-  if (kind !== 'newMessage') return { what: 'saw', seq, type: kind, timestamp }
+  if (kind !== 'newMessage') return { what: 'saw', seq, type: kind, timestamp, ...changeOf(kind, frame as Frame) }
   return { what: 'saw', seq, type: 'messageSent', timestamp, message: { id, messageId, senderId, text: content } }
 }

@@ -1,7 +1,8 @@
+import { isDeepStrictEqual } from 'node:util'
 import { evolve } from '#libs/domain/evolve.ts'
-import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { type ClientMessageId, messageIdOf, type RoomId, type UserId } from '#libs/domain/ids.ts'
 import { STUB_KEPT_MS } from '#libs/domain/limits.ts'
-import { isRoomEvent, type Entry, type OriginalAck, type RoomEvent, type RoomState } from '#libs/domain/room.ts'
+import { type Entry, isBlocked, isRoomEvent, type RoomEvent, type RoomState } from '#libs/domain/room.ts'
 import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 import { inputTopics, OWNERSHIP_MARKER, topics } from '#libs/streams/topics.ts'
@@ -21,7 +22,7 @@ export type TrueRoom = {
   readonly members: ReadonlySet<UserId>[]
   /** The last seq behind which somebody was in the room. */
   readonly lastMember: Map<UserId, number>
-  readonly acks: Map<string, OriginalAck>
+  readonly acks: Map<string, { readonly seq: number; readonly timestampMs: number }>
   /** Was never opened, and silent for so long that its owner may have forgotten what he held. */
   mayBeForgotten: boolean
 }
@@ -116,15 +117,59 @@ export class Truth {
     const fail = (invariant: string, message: string) => this.#world.fail(invariant, `${place}: ${message}`)
     if (event.seq !== (before?.headSeq ?? 0) + 1) fail('gapless', `comes after ${before?.headSeq ?? 0}`)
     if (event.timestampMs < (before?.lastEventMs ?? 0)) fail('event-time', 'time runs backwards')
-    if (before?.status === 'closed') fail('read-only', 'comes after the end of the room')
-    if (event.type !== 'messageSent') return
+    if (before?.status === 'closed' && event.type !== 'receiptMoved') fail('read-only', 'comes after the end of the room')
+    if (event.type !== 'messageSent') {
+      const problem = this.#problemOf(roomId, event, before)
+      if (problem) fail(...problem)
+      if ('by' in event && event.by && event.clientMessageId) this.#remember(partition, roomId, event, event.by, event.clientMessageId, fail)
+      return
+    }
     const { senderId, clientMessageId, messageIndex, messageId, seq, timestampMs } = event
     if (!before?.participants.has(senderId)) fail('senders', `${senderId} is not in the room`)
     if (messageIndex !== (before?.messageCount ?? 0) + 1) fail('message-index', `is ${messageIndex} after ${before?.messageCount}`)
-    const key = `${senderId} ${clientMessageId}`
+    if (messageId !== messageIdOf(roomId, senderId, clientMessageId)) fail('one-message', `has the id ${messageId}`)
+    if (before?.kind === 'direct' && before.blocks.size > 0 && event.messageType !== 'orderCard') fail('blocks', `${senderId} writes to somebody with whom there is a block`)
+    const hidden = [...(before?.participants.keys() ?? [])].filter((userId) => isBlocked(before!.blocks, senderId, userId))
+    if (!isDeepStrictEqual(hidden, event.hiddenFor ?? []) && event.messageType !== 'orderCard') fail('blocks', `is hidden for ${event.hiddenFor}, there are blocks with ${hidden}`)
+    this.#remember(partition, roomId, event, senderId, clientMessageId, fail)
+  }
+
+  /** One event for each (room, sender, clientMessageId), of whatever kind. */
+  #remember(partition: number, roomId: RoomId, { seq, timestampMs }: RoomEvent, userId: UserId, clientMessageId: ClientMessageId, fail: (invariant: string, message: string) => void): void {
+    const key = `${userId} ${clientMessageId}`
     const { acks } = this.#roomOf(partition, roomId)
-    if (acks.has(key)) fail('one-message', `${senderId}'s ${clientMessageId} is already seq ${acks.get(key)!.seq}`)
-    acks.set(key, { messageId, seq, messageIndex, timestampMs })
+    if (acks.has(key)) fail('one-message', `${userId}'s ${clientMessageId} is already seq ${acks.get(key)!.seq}`)
+    acks.set(key, { seq, timestampMs })
+  }
+
+  /** What is not as it must be in an event that is no message, by the events before it: invariant and message. */
+  #problemOf(roomId: RoomId, event: RoomEvent, before: RoomState | undefined): [string, string] | undefined {
+    const events = this.rooms.get(roomId)?.events ?? []
+    switch (event.type) {
+      case 'messageEdited':
+      case 'messageDeleted': {
+        const target = events[event.messageSeq - 1]
+        if (target?.type !== 'messageSent' || target.messageId !== event.messageId || target.senderId !== event.by) return ['changes', `${event.by} changes ${JSON.stringify(target)}`]
+        const revisions = events.filter((e) => e.type === 'messageEdited' && e.messageSeq === event.messageSeq).length
+        if (event.type === 'messageEdited' && event.revision !== revisions + 1) return ['changes', `is revision ${event.revision} after ${revisions}`]
+        const isDeleted = events.some((e) => e.type === 'messageDeleted' && e.messageSeq === event.messageSeq)
+        return isDeleted ? ['changes', 'the message was deleted before'] : undefined
+      }
+      case 'reactionSet': {
+        const target = events[event.messageSeq - 1]
+        return target?.type === 'messageSent' && target.messageId === event.messageId ? undefined : ['changes', `is about ${JSON.stringify(target)}`]
+      }
+      case 'receiptMoved': {
+        const last = before?.receipts.get(event.userId) ?? { delivered: 0, seen: 0 }
+        const isForward = event.delivered >= last.delivered && event.seen >= last.seen && event.delivered + event.seen > last.delivered + last.seen
+        const isPossible = event.seen <= event.delivered && event.delivered <= (before?.messageCount ?? 0) && before?.participants.has(event.userId)
+        return isForward && isPossible ? undefined : ['receipts', `${JSON.stringify(event)} after ${JSON.stringify(last)}, ${before?.messageCount} messages`]
+      }
+      case 'participantRemoved':
+        return before?.participants.has(event.participant.userId) ? undefined : ['members', `${event.participant.userId} is not in the room`]
+      default:
+        return undefined
+    }
   }
 
   /** So far as it can be judged without knowing who has asked. */
@@ -136,7 +181,8 @@ export class Truth {
 
   #checkRepeat(roomId: RoomId, offset: number, { clientMessageId, ack }: Entry & { readonly type: 'repeated' }): void {
     const event = this.rooms.get(roomId)?.events[ack.seq - 1]
-    const isOriginal = event?.type === 'messageSent' && event.clientMessageId === clientMessageId && event.messageId === ack.messageId && event.messageIndex === ack.messageIndex && event.timestampMs === ack.timestampMs
+    const isSame = event !== undefined && 'clientMessageId' in event && event.clientMessageId === clientMessageId && event.timestampMs === ack.timestampMs
+    const isOriginal = isSame && (event.type !== 'messageSent' || (event.messageId === ack.messageId && event.messageIndex === ack.messageIndex))
     if (!isOriginal) this.#world.fail('same-ack', `room ${roomId} @${offset}: ${clientMessageId} is acked again as seq ${ack.seq}, which is ${event?.type}`)
   }
 

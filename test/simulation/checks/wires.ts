@@ -2,17 +2,18 @@ import { isDeepStrictEqual } from 'node:util'
 import type { AckFrame, ClientFrame, JoinedFrame, RoomEventFrame, ServerFrame } from '#libs/domain/frames.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import { STUB_KEPT_MS } from '#libs/domain/limits.ts'
-import { eventFrame } from '../../../services/edge/core/frames.ts'
+import type { RoomEvent } from '#libs/domain/room.ts'
 import type { Tap } from '../world/network.ts'
 import type { Wire } from '../world/wire.ts'
 import type { World } from '../world/world.ts'
-import type { Truth } from './truth.ts'
+import { isShownRightly } from './shown.ts'
+import type { TrueRoom, Truth } from './truth.ts'
 
 /** A request as it was when the edge got it. */
 type Asked = { readonly frame: ClientFrame; readonly atMs: number; readonly roomId: RoomId | undefined; readonly headSeq: number; readonly wasMember: boolean }
 
 /** What one socket was given of one room. */
-type Stream = { last: number; readonly acked: Set<number> }
+type Stream = { last: number; readonly acked: Set<number>; readonly joinedHead: number; readonly visibleFrom: number }
 
 type WireState = { readonly asked: Map<string, Asked>; readonly streams: Map<RoomId, Stream> }
 
@@ -39,7 +40,8 @@ export class WireChecks implements Tap {
 
   fromClient(wire: Wire, text: string): void {
     const frame = JSON.parse(text) as ClientFrame
-    const roomId = ('roomId' in frame ? frame.roomId : undefined) ?? wire.connection?.defaultRoom
+    // What creates a room names none.
+    const roomId = frame.type === 'createConversation' ? undefined : (('roomId' in frame ? frame.roomId : undefined) ?? wire.connection?.defaultRoom)
     if (frame.id === undefined) return
     const room = roomId === undefined ? undefined : this.#truth.rooms.get(roomId)
     const headSeq = room?.events.length ?? 0
@@ -58,7 +60,8 @@ export class WireChecks implements Tap {
       case 'roomUpdated':
         return this.#onEvent(wire, state, frame)
       case 'ack':
-        if (frame.seq !== undefined) this.#onAck(wire, state, frame)
+        if (frame.unchanged) this.#onUnchanged(wire, frame)
+        else if (frame.seq !== undefined) this.#onAck(wire, state, frame)
         else if (asked?.frame.type === 'leave') state.streams.delete(asked.roomId!)
         return
       case 'caughtUp':
@@ -94,8 +97,8 @@ export class WireChecks implements Tap {
     return request
   }
 
-  #onJoined(wire: Wire, state: WireState, { roomId, headSeq, since, participants, readOnly, messageCount }: JoinedFrame): void {
-    state.streams.set(roomId, { last: since, acked: new Set() })
+  #onJoined(wire: Wire, state: WireState, { roomId, headSeq, since, participants, readOnly, messageCount, visibleFrom = 1, receipts }: JoinedFrame): void {
+    state.streams.set(roomId, { last: since, acked: new Set(), joinedHead: headSeq, visibleFrom })
     const room = this.#truth.rooms.get(roomId)
     if (!room || headSeq > room.events.length) return this.#fail(wire, 'durable', `joined ${roomId} at ${headSeq}, the log has ${room?.events.length}`)
     const members = room.members[headSeq]!
@@ -105,16 +108,17 @@ export class WireChecks implements Tap {
     const closed = events.some(({ type }) => type === 'roomClosed')
     const count = events.filter(({ type }) => type === 'messageSent').length
     if (readOnly !== closed || messageCount !== count) this.#fail(wire, 'joined', `of ${roomId} at ${headSeq}: readOnly ${readOnly}, ${messageCount} messages; the log has ${closed}, ${count}`)
+    this.#checkGreeting(wire, room, headSeq, visibleFrom, receipts)
   }
 
   #onEvent(wire: Wire, state: WireState, frame: RoomEventFrame): void {
     const { roomId, seq } = frame
     const event = this.#truth.rooms.get(roomId)?.events[seq - 1]
     if (!event) return this.#fail(wire, 'durable', `${roomId} seq ${seq} is shown, but not in the log`)
-    if (!isDeepStrictEqual(frame, JSON.parse(JSON.stringify(eventFrame(roomId, event))))) this.#fail(wire, 'equal-logs', `${roomId} seq ${seq} is shown as ${JSON.stringify(frame)}, the log has ${JSON.stringify(event)}`)
     this.#checkAccess(wire, roomId, seq)
     const stream = state.streams.get(roomId)
     if (!stream) return this.#fail(wire, 'order', `${roomId} seq ${seq} is pushed, but the room is not joined`)
+    this.#checkShown(wire, stream, frame)
     // An own ack takes its event's place, or comes ahead of it.
     while (seq > stream.last + 1 && stream.acked.has(stream.last + 1)) stream.last++
     if (seq <= stream.last && stream.acked.has(seq)) return
@@ -130,17 +134,49 @@ export class WireChecks implements Tap {
   }
 
   #onAck(wire: Wire, state: WireState, frame: AckFrame): void {
-    const { roomId, seq, clientMessageId, messageId, messageIndex, timestamp } = frame
+    const { roomId, seq, clientMessageId } = frame
     const userId = this.#userOf(wire)
     const event = this.#truth.rooms.get(roomId!)?.events[seq! - 1]
-    const isTrue = event?.type === 'messageSent' && event.senderId === userId && event.clientMessageId === clientMessageId && event.messageId === messageId && event.messageIndex === messageIndex && event.timestampMs === timestamp
+    const isTrue = event?.type === 'messageSent' ? isAckOf(event, frame, userId) : isAckOfChange(event, frame, userId)
     if (!isTrue) this.#fail(wire, 'acked-is-durable', `${JSON.stringify(frame)}, the log has ${JSON.stringify(event)}`)
-    const key = `${roomId} ${userId} ${clientMessageId}`
-    const first = this.acks.get(key)
-    if (first && first.seq !== seq) this.#fail(wire, 'same-ack', `${clientMessageId} was seq ${first.seq}, and now is ${seq}`)
-    this.acks.set(key, first ?? frame)
+    if (clientMessageId !== undefined) {
+      const key = `${roomId} ${userId} ${clientMessageId}`
+      const first = this.acks.get(key)
+      if (first && first.seq !== seq) this.#fail(wire, 'same-ack', `${clientMessageId} was seq ${first.seq}, and now is ${seq}`)
+      this.acks.set(key, first ?? frame)
+    }
     const stream = state.streams.get(roomId!)
+    if (stream && frame.event) this.#checkShown(wire, stream, frame.event)
     if (stream && !frame.repeated && seq! > stream.last) stream.acked.add(seq!)
+  }
+
+  #onUnchanged(wire: Wire, { roomId, seq }: AckFrame): void {
+    if ((seq ?? 0) > this.#headOf(roomId!)) this.#fail(wire, 'durable', `${roomId} is unchanged at ${seq}, the log has ${this.#headOf(roomId!)}`)
+  }
+
+  #checkShown(wire: Wire, { joinedHead, visibleFrom }: Stream, frame: RoomEventFrame): void {
+    const { events } = this.#truth.rooms.get(frame.roomId)!
+    const viewer = { userId: this.#userOf(wire), isAdmin: this.#isAdmin(wire), visibleFrom, joinedHead: frame.seq <= joinedHead ? joinedHead : 0 }
+    if (frame.seq < visibleFrom) this.#fail(wire, 'access', `${frame.roomId} seq ${frame.seq} is shown, from before he came at ${visibleFrom}`)
+    if (!isShownRightly(frame.roomId, events, frame, viewer)) this.#fail(wire, 'equal-logs', `${frame.roomId} seq ${frame.seq} is shown as ${JSON.stringify(frame)}, the log has ${JSON.stringify(events[frame.seq - 1])}`)
+  }
+
+  /** What he is told of the cursors, and from where on he sees. */
+  #checkGreeting(wire: Wire, room: TrueRoom, headSeq: number, visibleFrom: number, receipts: JoinedFrame['receipts']): void {
+    const userId = this.#userOf(wire)
+    const due = new Map<UserId, object>()
+    for (const event of room.events.slice(0, headSeq)) {
+      if (event.type !== 'receiptMoved') continue
+      const { userId: whose, delivered, seen, hidden } = event
+      if (hidden && whose !== userId && !this.#isAdmin(wire)) due.delete(whose)
+      else due.set(whose, { userId: whose, delivered, seen })
+    }
+    if (!isDeepStrictEqual(new Map(receipts.map((receipt) => [receipt.userId, { ...receipt }])), due)) this.#fail(wire, 'joined', `receipts ${JSON.stringify(receipts)}, the log has ${JSON.stringify([...due.values()])}`)
+    const opened = room.events[0]
+    const isFromJoin = opened?.type === 'roomOpened' && opened.history === 'fromJoin' && !this.#isAdmin(wire)
+    let since = 1
+    for (let i = 1; i <= headSeq && isFromJoin; i++) if (room.members[i]!.has(userId) && !room.members[i - 1]!.has(userId)) since = i
+    if (visibleFrom !== since) this.#fail(wire, 'joined', `sees from ${visibleFrom}, and came in at ${since}`)
   }
 
   /** Somebody who was in the room may see what was there, and up to his removal. */
@@ -200,5 +236,21 @@ export class WireChecks implements Tap {
     const state: WireState = { asked: new Map(), streams: new Map() }
     this.#states.set(wire, state)
     return state
+  }
+}
+
+const isAckOf = (event: RoomEvent & { readonly type: 'messageSent' }, { messageId, messageIndex, clientMessageId, timestamp }: AckFrame, userId: UserId): boolean =>
+  event.senderId === userId && event.clientMessageId === clientMessageId && event.messageId === messageId && event.messageIndex === messageIndex && event.timestampMs === timestamp
+
+/** Of what is no message: it was he who asked for it, by this id where it has one. */
+function isAckOfChange(event: RoomEvent | undefined, { clientMessageId }: AckFrame, userId: UserId): boolean {
+  if (!event) return false
+  switch (event.type) {
+    case 'roomOpened':
+      return event.creatorId === userId
+    case 'receiptMoved':
+      return event.userId === userId
+    default:
+      return 'by' in event && event.by === userId && event.clientMessageId === clientMessageId
   }
 }

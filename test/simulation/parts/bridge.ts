@@ -1,5 +1,6 @@
 import { ChatError } from '#libs/domain/errors.ts'
 import { orderEventToAvro } from '#libs/streams/avro-shapes.ts'
+import { productUpdateToAvro } from '#libs/streams/product-shape.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
 import { SqsReceiver } from '#libs/sqs/receiver.ts'
 import { Bridge } from '../../../services/sqs-bridge/bridge.ts'
@@ -20,11 +21,13 @@ const CLOSE_MS = 2_000
 export function startBridge(process: Process, servers: Servers): () => Promise<void> {
   const { kafka, registry, sqs } = servers
   const codec = registry.codec(process, topics.orderEvents, new Set())
+  const productCodec = registry.codec(process, topics.productUpdates, new Set())
   const events = new SimProducer(process, kafka)
   const deadLetters = new SimProducer(process, kafka)
   const sink: OrderEventSink = {
     publish: (event, traceparent) =>
       events.send(topics.orderEvents.name, { key: event.orderId, value: codec.encode(orderEventToAvro(event)), headers: { [headerNames.eventType]: event.type, [headerNames.traceparent]: traceparent } }),
+    publishProduct: (product) => events.send(topics.productUpdates.name, { key: product.productId, value: productCodec.encode(productUpdateToAvro(product)), headers: {} }),
     deadLetter: (message, code) => deadLetters.send(topics.orderEventsDlq.name, { key: null, value: Buffer.from(message.body), headers: { [headerNames.errorCode]: code } }),
     probe: async () => {
       const { high } = await kafka.range(process, topics.orderEvents.name, 0)

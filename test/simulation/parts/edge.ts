@@ -8,6 +8,7 @@ import { headerNames, topics } from '#libs/streams/topics.ts'
 import { Commands } from '../../../services/edge/core/commands.ts'
 import type { FollowedPartition } from '../../../services/edge/core/followed-partition.ts'
 import { errorFrameOf } from '../../../services/edge/core/frames.ts'
+import { Lookups } from '../../../services/edge/core/lookups.ts'
 import { Rooms, type RoomsLimits } from '../../../services/edge/core/rooms.ts'
 import { Sessions } from '../../../services/edge/core/sessions.ts'
 import { drain } from '../../../services/edge/drain.ts'
@@ -75,7 +76,11 @@ function createChat(process: Process, servers: Servers, limits: RoomsLimits) {
   const consumer = new SimConsumer(process, kafka, { inGroup: false, onFailed: fatal })
   let ids = 0
   const newId = () => `${process.name}-${ids++}`
+  const history = createHistory(postgres.pool(process))
   const commands = new Commands({
+    lookups: new Lookups({ history, clock: process.clock, onTrouble: () => {} }),
+    viewOf: (roomId) => rooms.viewOf(roomId),
+    follow: (roomId) => rooms.follow(roomId),
     publish: (command) => {
       const headers = { [headerNames.replyTo]: process.name, [headerNames.commandId]: command.commandId }
       return producer.send(topics.chatCommands.name, { key: command.roomId, value: commandCodec.encode(commandToAvro(command)), headers })
@@ -83,13 +88,13 @@ function createChat(process: Process, servers: Servers, limits: RoomsLimits) {
     newId,
     newSalt: () => world.random.hex(4),
     newClientMessageId: () => `${process.clock.nowMs().toString(16).padStart(12, '0').replace(/^(.{8})/, '$1-')}-7000-8000-${world.random.hex(6)}` as ClientMessageId,
-    nowMs: process.clock.nowMs,
+    clock: process.clock,
     limits: { room: defaultRoomLimits, pendingPerSocketMax: 20, answerTimeoutMs: 5_000 },
   })
-  const rooms = new Rooms({
+  const rooms: Rooms = new Rooms({
     edgeId: process.name,
     partitions: kafka.partitions,
-    history: createHistory(postgres.pool(process)),
+    history,
     log: {
       open: (partition, from, sink) => consumer.open(topic, partition, from, sink),
       close: (partition) => consumer.close(topic, partition),

@@ -6,6 +6,15 @@ import type { Network } from '../world/network.ts'
 import type { Process } from '../world/process.ts'
 import type { Wire } from '../world/wire.ts'
 import type { World } from '../world/world.ts'
+import { anyChange, type Conversation, GROUP_CLIENT_ID, type Known } from './commands.ts'
+
+export type RawUserOptions = {
+  readonly userId: UserId
+  readonly rooms: readonly RoomId[]
+  readonly role: IdentityRole
+  readonly people: readonly UserId[]
+  readonly conversations: readonly Conversation[]
+}
 
 /** Somebody who speaks the protocol by hand, and not always well: outsiders, admins, careless retriers. */
 export class RawUser {
@@ -19,14 +28,20 @@ export class RawUser {
   readonly #sent: { readonly roomId: RoomId; readonly clientMessageId: string }[] = []
   readonly #last = new Map<RoomId, number>()
   readonly #wires: Wire[] = []
+  readonly #people: readonly UserId[]
+  readonly #conversations: readonly Conversation[]
+  /** Messages that he was shown. */
+  readonly #shown: Known[] = []
   #requests = 0
 
-  constructor(world: World, network: Network, options: { readonly userId: UserId; readonly rooms: readonly RoomId[]; readonly role: IdentityRole }) {
+  constructor(world: World, network: Network, options: RawUserOptions) {
     this.#world = world
     this.#network = network
     this.userId = options.userId
     this.#rooms = options.rooms
     this.#role = options.role
+    this.#people = options.people
+    this.#conversations = options.conversations
     this.#process = world.process(options.userId)
   }
 
@@ -36,10 +51,12 @@ export class RawUser {
     const wire = this.#wires.find((one) => one.isOpen)
     if (!wire || random.chance(0.05)) return this.#connect()
     const roomId = random.pick(this.#rooms)
-    const action = random.weighted({ join: 3, send: 4, resend: 2, leave: 0.5, ping: 0.3, close: 0.5, stall: 0.5 })
+    const action = random.weighted({ join: 3, send: 4, resend: 2, change: 2, create: this.#conversations.length > 0 ? 0.4 : 0, leave: 0.5, ping: 0.3, close: 0.5, stall: 0.5 })
     if (action === 'join') this.#request(wire, { type: 'join', roomId, since: this.#since(roomId) })
     else if (action === 'send') this.#send(wire, { roomId, clientMessageId: this.#newId() })
     else if (action === 'resend') this.#resend()
+    else if (action === 'change') this.#change(wire, roomId)
+    else if (action === 'create') this.#create(wire, random.pick(this.#conversations))
     else if (action === 'leave') this.#request(wire, { type: 'leave', roomId })
     else if (action === 'ping') this.#request(wire, { type: 'ping' })
     else if (action === 'close') wire.closeByClient()
@@ -65,6 +82,19 @@ export class RawUser {
     this.#request(wire, { type: 'sendMessage', ...message, message: `by ${this.userId}` })
   }
 
+  #change(wire: Wire, roomId: RoomId): void {
+    const { random } = this.#world
+    const { type, ...fields } = anyChange(random, roomId, this.#people, this.#shown)
+    const { content, salt: _, ...rest } = fields as { content?: string; salt?: string }
+    this.#request(wire, { type, roomId, ...rest, ...(content !== undefined && { message: content }), ...(type !== 'mark' && random.chance(0.6) && { clientMessageId: this.#newId() }) })
+  }
+
+  #create(wire: Wire, { kind, create: { participants, history } }: Conversation): void {
+    if (kind === 'dispute') return
+    const others = participants.map(({ userId }) => userId).filter((userId) => userId !== this.userId)
+    this.#request(wire, { type: 'createConversation', kind, participants: kind === 'direct' ? others.slice(0, 1) : others, ...(kind === 'group' && { clientId: GROUP_CLIENT_ID, history }) })
+  }
+
   #connect(): void {
     const { random } = this.#world
     const token = tokenOf({ userId: this.userId, role: this.#role, expiresAtMs: this.#world.nowMs + 600_000 })
@@ -77,6 +107,7 @@ export class RawUser {
 
   #received(text: string): void {
     const frame = JSON.parse(text) as ServerFrame
+    if (frame.type === 'newMessage') this.#shown.push(frame)
     if ((frame.type === 'newMessage' || frame.type === 'roomUpdated') && frame.seq === (this.#last.get(frame.roomId) ?? 0) + 1) this.#last.set(frame.roomId, frame.seq)
   }
 

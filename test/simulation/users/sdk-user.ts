@@ -1,7 +1,7 @@
 import { type ChatClient, createChatClient, MemoryOutboxStorage, type RoomEventFrame } from '#libs/client/index.ts'
 import type { SocketConstructor } from '#libs/client/ports.ts'
 import type { ClientMessageId, RoomId, UserId } from '#libs/domain/ids.ts'
-import { eventFrame } from '../../../services/edge/core/frames.ts'
+import { isShownRightly } from '../checks/shown.ts'
 import type { Truth } from '../checks/truth.ts'
 import { tokenOf } from '../parts/edge.ts'
 import type { Network } from '../world/network.ts'
@@ -130,11 +130,14 @@ export class SdkUser {
     if (this.#listening.has(room)) return
     this.#listening.add(room)
     room.on('event', (event) => {
-      const due = this.#truth.rooms.get(roomId)?.events[seen.length]
       if (event.seq !== seen.length + 1) this.#world.fail('client-order', `${this.userId}'s app is given ${roomId} seq ${event.seq} after ${seen.length}`)
-      else if (!due || JSON.stringify(event) !== JSON.stringify(eventFrame(roomId, due))) this.#world.fail('equal-logs', `${this.userId}'s app is given ${JSON.stringify(event)}, the log has ${JSON.stringify(due)}`)
+      else if (!this.#isShownRightly(roomId, event)) this.#world.fail('equal-logs', `${this.userId}'s app is given ${JSON.stringify(event)}, the log has ${JSON.stringify(this.#truth.rooms.get(roomId)?.events[seen.length])}`)
       seen.push(event)
     })
+  }
+
+  #isShownRightly(roomId: RoomId, event: RoomEventFrame): boolean {
+    return isShownRightly(roomId, this.#truth.rooms.get(roomId)?.events ?? [], event, { userId: this.userId, isAdmin: false, visibleFrom: 1, joinedHead: 0 })
   }
 
   readonly #listening = new WeakSet<object>()

@@ -1,0 +1,44 @@
+import { ChatError, type ErrorCode } from '#libs/domain/errors.ts'
+import type { ProductFields } from '#libs/domain/frames.ts'
+import { productUpdateFromAvro } from '#libs/streams/product-shape.ts'
+import type { InRecord } from '#libs/streams/record.ts'
+
+export type Skipped = { readonly offset: bigint; readonly code: ErrorCode; readonly reason: string }
+
+/** What a batch of `product-updates` leaves of each product, and what of it cannot be read. */
+export type ProductsBatch = { readonly products: readonly ProductFields[]; readonly skipped: readonly Skipped[] }
+
+/** @throws ChatError `unavailable` while the registry cannot be asked for the schema of a newer writer */
+export async function readProducts(codec: { decode(bytes: Buffer): unknown; learn(bytes: Buffer): Promise<void> | undefined }, batch: readonly InRecord[]): Promise<ProductsBatch> {
+  const latest = new Map<string, ProductFields>()
+  const skipped: Skipped[] = []
+  for (const { offset, key, value } of batch) {
+    try {
+      if (value) await learn(codec, value)
+      const product = productOf(key, value && codec.decode(value))
+      const before = latest.get(product.productId)
+      if (!before || before.updatedAtMs < product.updatedAtMs) latest.set(product.productId, product)
+    } catch (err) {
+      if (!(err instanceof ChatError) || err.retriable) throw err
+      skipped.push({ offset, code: err.code, reason: err.message })
+    }
+  }
+  return { products: [...latest.values()], skipped }
+}
+
+async function learn(codec: { learn(bytes: Buffer): Promise<void> | undefined }, value: Buffer): Promise<void> {
+  try {
+    await codec.learn(value)
+  } catch (err) {
+    throw new ChatError('unavailable', 'the schema registry', { cause: err })
+  }
+}
+
+/** The bridge writes no tombstones: products do not go away, they are not available. */
+function productOf(key: string | null, value: unknown): ProductFields {
+  if (value === null) throw new ChatError('undecodable', 'a tombstone')
+  const product = productUpdateFromAvro(value)
+  if (key !== product.productId) throw new ChatError('undecodable', `the key ${key} is not the product id ${product.productId}`)
+  if (product.name.includes('\0') || !product.name.isWellFormed()) throw new ChatError('undecodable', 'a name that Postgres cannot store')
+  return product
+}
