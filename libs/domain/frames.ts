@@ -39,7 +39,7 @@ export type ClientFrame =
   | (RoomRequest & { readonly type: 'react'; readonly messageId: MessageId; readonly emoji: string; readonly on?: boolean })
   /** Up to which messageIndex everything was delivered to this device, or seen. `hidden`: others are not told. */
   | { readonly id?: RequestId; readonly type: 'mark'; readonly roomId?: RoomId; readonly delivered?: number; readonly seen?: number; readonly hidden?: boolean }
-  /** Not durable, no reply unless refused; on: again every 3 s while it lasts, since it ends by itself after 5. */
+  /** Not durable. Said again every 3 s while it lasts, since it ends by itself after 5. */
   | { readonly id?: RequestId; readonly type: 'typing'; readonly roomId?: RoomId; readonly on: boolean }
   | { readonly id?: RequestId; readonly type: 'setPresence'; readonly status: 'online' | 'away'; readonly hideLastSeen?: boolean }
   /** Whose cards this socket shows: replaces what it showed before. */

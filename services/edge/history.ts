@@ -1,6 +1,6 @@
 import type { ProductFields } from '#libs/domain/frames.ts'
 import type { MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
-import type { HistoryRule, Metadata, Role, RoomKind } from '#libs/domain/room.ts'
+import type { BlockKey, HistoryRule, Metadata, Role, RoomKind } from '#libs/domain/room.ts'
 import type { Pool } from '#libs/postgres/pool.ts'
 import { NO_EPOCH } from '#libs/streams/reader-rule.ts'
 import { topics } from '#libs/streams/topics.ts'
@@ -22,6 +22,7 @@ type RoomRow = {
   metadata: Metadata
   history: HistoryRule
   receipts: ReceiptJson[] | null
+  blocks: BlockKey[] | null
 }
 type PositionAndRoomRow = Omit<RoomRow, 'participants'> & { next_offset: string | null; participants: RoomRow['participants'] | null }
 type EventRow = { body: Record<string, unknown>; content: string | null; payload: string | null; revision: number | null; content_seq: number | null; deleted: boolean }
@@ -64,7 +65,8 @@ const POSITION = 'SELECT next_offset::text, owner_epoch::text FROM persisted_off
 /** One statement sees one moment, for a fourth of a transaction's round trips. Always one row. */
 const POSITION_AND_ROOM = `
   SELECT p.next_offset::text, r.participants, r.is_readonly, r.head_seq, r.message_count, r.kind, r.name, r.metadata, r.history,
-         (SELECT jsonb_agg(jsonb_build_array(s.user_id, s.delivered, s.seen, s.hidden)) FROM room_receipts s WHERE s.room_id = $3) AS receipts
+         (SELECT jsonb_agg(jsonb_build_array(s.user_id, s.delivered, s.seen, s.hidden)) FROM room_receipts s WHERE s.room_id = $3) AS receipts,
+         (SELECT array_agg(b.blocker_id || ' ' || b.blocked_id) FROM room_blocks b WHERE b.room_id = $3) AS blocks
     FROM (SELECT 1) AS one
     LEFT JOIN persisted_offsets p ON p.topic = $1 AND p.partition = $2
     LEFT JOIN chat_rooms r ON r.room_id = $3`
@@ -89,7 +91,7 @@ function positionOf(row: PositionRow | undefined): LogPosition {
   return row ? { nextOffset: BigInt(row.next_offset), ownerEpoch: BigInt(row.owner_epoch) } : { nextOffset: 0n, ownerEpoch: NO_EPOCH }
 }
 
-function viewOf({ participants, is_readonly, head_seq, message_count, kind, name, metadata, history, receipts }: RoomRow): RoomView {
+function viewOf({ participants, is_readonly, head_seq, message_count, kind, name, metadata, history, receipts, blocks }: RoomRow): RoomView {
   return {
     headSeq: head_seq,
     messageCount: message_count,
@@ -100,6 +102,7 @@ function viewOf({ participants, is_readonly, head_seq, message_count, kind, name
     history,
     participants: new Map(participants.map(({ userId, role, sinceSeq = 1 }) => [userId, { role, sinceSeq }])),
     receipts: new Map((receipts ?? []).map(([userId, delivered, seen, hidden]) => [userId, { delivered, seen, hidden }])),
+    blocks: new Set(blocks),
   }
 }
 

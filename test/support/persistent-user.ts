@@ -30,6 +30,8 @@ type Waiting = { readonly clientMessageId: string; readonly request: { readonly 
 
 /** How long an answer may take before the message is sent again under its id. */
 const RESEND_AFTER_MS = 3_000
+/** Unanswered at once: after a pause a whole backlog would be a flood, refused and cut, again and again. */
+const IN_FLIGHT_MAX = 10
 /** Begins the request id of a message that is sent again although it was acked. */
 const AGAIN = 'again-'
 
@@ -122,7 +124,7 @@ export class PersistentUser {
     let next = 0
     while (!this.#stopped && !socket.closed) {
       for (; next < socket.frames.length; next++) this.#take(socket.frames[next]!)
-      for (const waiting of this.#outbox) this.#sendIfDue(socket, waiting)
+      for (const waiting of this.#outbox.slice(0, IN_FLIGHT_MAX)) this.#sendIfDue(socket, waiting)
       await pause(5)
     }
     for (; next < socket.frames.length; next++) this.#take(socket.frames[next]!)

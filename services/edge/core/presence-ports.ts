@@ -1,5 +1,6 @@
 import type { PresenceFields } from '#libs/domain/frames.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { isBlocked } from '#libs/domain/room.ts'
 import type { NodeId, PresenceChange, PresenceEvent, Stance } from '#libs/domain/presence.ts'
 import type { Connection } from './connection.ts'
 import type { RoomView } from './room-view.ts'
@@ -57,10 +58,11 @@ export type LiveRoom = { readonly view: RoomView; readonly subscriptions: Readon
 /** The rooms in which a connection is. */
 export type Connections = { readonly connections: Iterable<Connection> }
 
-/** Sends a frame to those live subscriptions of a room that are not of `except`; encoded once. */
-export function push(room: LiveRoom, frame: object, except: UserId): void {
+/** Sends what is said of a user to the live subscriptions of the others, but for those with whom there is a block; encoded once. */
+export function push(room: LiveRoom, frame: object, about: UserId): void {
   let text: string | undefined
   for (const { mode, connection } of room.subscriptions) {
-    if (mode === 'live' && connection.speaker.userId !== except) connection.sendText((text ??= JSON.stringify(frame)))
+    const { userId } = connection.speaker
+    if (mode === 'live' && userId !== about && !isBlocked(room.view.blocks, userId, about)) connection.sendText((text ??= JSON.stringify(frame)))
   }
 }

@@ -1,5 +1,6 @@
 import type { PresenceFields } from '#libs/domain/frames.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { isBlocked } from '#libs/domain/room.ts'
 import type { NewsItem, PresenceNews } from './presence.ts'
 import type { Connections, LiveRoom, LiveRooms, PresenceStore } from './presence-ports.ts'
 import type { Connection } from './connection.ts'
@@ -156,14 +157,16 @@ export class Viewers {
   }
 }
 
-/** To live subscriptions; everybody is told of the others, and only of people who are in the room. */
+/** To live subscriptions; everybody is told of the others, and only of people who are in the room and with whom there is no block. */
 function show(roomId: RoomId, room: LiveRoom, users: readonly PresenceFields[], subscriptions: Iterable<Subscription>): void {
+  const { blocks } = room.view
   const here = users.filter(({ userId }) => room.view.participants.has(userId))
   let text: string | undefined
   for (const { mode, connection } of subscriptions) {
     if (mode !== 'live') continue
     const { userId } = connection.speaker
-    const others = here.some((user) => user.userId === userId) ? here.filter((user) => user.userId !== userId) : here
+    const isShown = (user: PresenceFields) => user.userId !== userId && !isBlocked(blocks, userId, user.userId)
+    const others = here.every(isShown) ? here : here.filter(isShown)
     if (others.length === 0) continue
     if (others === here) connection.sendText((text ??= frameOf(roomId, here)))
     else connection.sendText(frameOf(roomId, others))

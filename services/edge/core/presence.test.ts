@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { blockKey } from '#libs/domain/room.ts'
 import type { PresenceStatus } from '#libs/domain/presence.ts'
 import { newWorld, type RigClient, RigNode, rigLimits, roomOfPeople, type World } from './presence-rig.ts'
 
@@ -25,6 +26,18 @@ describe('who is there', () => {
     expect(presenceFrames(ann)).toEqual([{ type: 'presence', roomId: 'order-1', users: [{ userId: 'bob', status: 'online' }] }])
     expect(dan.sees('ann')).toBeUndefined()
     expect(dan.sees('bob')).toBeUndefined()
+  })
+
+  test('who has blocked each other are shown neither as present nor as typing, the others are', async () => {
+    world.rooms.set('order-1' as RoomId, roomOfPeople({ ann: 'customer', bob: 'vendor', rex: 'rider' }, { blocks: new Set([blockKey(user('bob'), user('ann'))]) }))
+    const node = new RigNode(world, 'edge-1')
+    const [ann, bob, rex] = [node.connect('ann', 'order-1'), node.connect('bob', 'order-1'), node.connect('rex', 'order-1')]
+    await world.time.advance(2_000)
+    await ann.request({ type: 'typing', on: true, roomId: 'order-1' as RoomId })
+    await world.time.advance(100)
+    expect([ann.sees('bob'), bob.sees('ann')]).toEqual([undefined, undefined])
+    expect([rex.sees('ann'), rex.sees('bob'), ann.sees('rex')]).toEqual(['online', 'online', 'online'])
+    expect([bob.socket.ofType('typing'), rex.socket.ofType('typing')].map((frames) => frames.length)).toEqual([0, 1])
   })
 
   test('who shares a room that one has not joined is told too', async () => {

@@ -1,5 +1,5 @@
 import type { UserId } from '#libs/domain/ids.ts'
-import type { HistoryRule, Metadata, Participant, Receipt, Role, RoomKind } from '#libs/domain/room.ts'
+import { type BlockKey, blockKey, type HistoryRule, type Metadata, type Participant, type Receipt, type Role, type RoomKind } from '#libs/domain/room.ts'
 import type { Speaker } from './connection.ts'
 import type { StoredEvent } from './frames.ts'
 
@@ -18,6 +18,8 @@ export type RoomView = {
   readonly participants: ReadonlyMap<UserId, Member>
   /** Of those who have left too. */
   readonly receipts: ReadonlyMap<UserId, Receipt>
+  /** They are not shown to each other as typing or present. */
+  readonly blocks: ReadonlySet<BlockKey>
 }
 
 export const emptyView: RoomView = {
@@ -30,6 +32,7 @@ export const emptyView: RoomView = {
   history: 'all',
   participants: new Map(),
   receipts: new Map(),
+  blocks: new Set(),
 }
 
 /** The view after the event of seq `headSeq + 1`. */
@@ -55,6 +58,11 @@ export function advance(view: RoomView, event: StoredEvent): RoomView {
     case 'receiptMoved': {
       const { userId, delivered, seen, hidden = false } = event
       return { ...next, receipts: new Map(view.receipts).set(userId, { delivered, seen, hidden }) }
+    }
+    case 'blockSet': {
+      const blocks = new Set(view.blocks)
+      blocks[event.on ? 'add' : 'delete'](blockKey(event.blockerId, event.blockedId))
+      return { ...next, blocks }
     }
     case 'roomChanged':
       return { ...next, name: event.name === undefined ? view.name : event.name || undefined, metadata: event.metadata ?? view.metadata }

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 
 /** Frames that no client of ours would send, near the ones that it would. All as text: what is on the wire. */
-const names = ['id', 'type', 'roomId', 'since', 'message', 'clientMessageId', 'token', '__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'toJSON', 'then', 'length', '']
-const types = ['join', 'leave', 'sendMessage', 'authenticate', 'ping', 'Join', 'ping ', 'PING', '__proto__', 'constructor', 'toString', 'ack', 'error', 'newMessage', '']
+const names = ['id', 'type', 'roomId', 'since', 'message', 'clientMessageId', 'token', 'messageId', 'emoji', 'on', 'seen', 'delivered', 'participants', 'kind', 'userId', 'attachments', 'location', 'mentions', 'replyTo', 'metadata', '__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'toJSON', 'then', 'length', '']
+const types = ['join', 'leave', 'sendMessage', 'authenticate', 'ping', 'editMessage', 'deleteMessage', 'react', 'mark', 'typing', 'setPresence', 'watchProducts', 'createConversation', 'addParticipant', 'removeParticipant', 'changeRoom', 'inviteMediator', 'acceptInvitation', 'resolveDispute', 'Join', 'ping ', 'PING', '__proto__', 'constructor', 'toString', 'ack', 'error', 'newMessage', '']
 
 const strangeTexts = ['', '\0', '\ud800', '\udfff', 'a\udc00b', '\u2028', '\ufeff', '𝄞', 'e\u0301', '\u202e', "'; DROP TABLE rooms; --", '${jndi}', '../../etc/passwd', '<script>', 'null', '[object Object]', '-1', '1e3', 'NaN']
 const strangeNumbers = [0, -0, -1, 1.5, 2 ** 31, -(2 ** 31) - 1, 2 ** 53 - 1, 2 ** 53, -(2 ** 53), 1e21, 1e308, -1e308, 5e-324]
@@ -17,10 +17,22 @@ const roomId = fc.oneof({ weight: 4, arbitrary: fc.constantFrom('order-1', 'orde
 const clientMessageId = fc.oneof(fc.uuid({ version: 7 }), fc.uuid(), fc.ulid(), text)
 const token = fc.oneof(fc.constantFrom('good', 'a.b.c', 'x'.repeat(8_192), 'x'.repeat(8_193)), text)
 
+const messageId = fc.oneof(fc.uuid(), text)
+const userId = fc.oneof(fc.constantFrom('customer', 'vendor', 'stranger', '__proto__'), text)
+const cursor = fc.oneof(fc.nat(9), fc.constantFrom<unknown>(...strangeNumbers))
+const attachment = fc.oneof(fc.record({ url: fc.oneof(fc.webUrl(), text), mimeType: fc.constantFrom('image/png', 'x', ''), bytes: cursor, name: text }, { requiredKeys: [] }), value)
+
 const requests: readonly fc.Arbitrary<Record<string, unknown>>[] = [
   fc.record({ id, type: fc.constant('join'), roomId, since: fc.nat(5) }, { requiredKeys: ['type'] }),
   fc.record({ id, type: fc.constant('leave'), roomId }, { requiredKeys: ['type'] }),
   fc.record({ id, type: fc.constant('sendMessage'), roomId, clientMessageId, message: text }, { requiredKeys: ['type', 'message'] }),
+  fc.record({ id, type: fc.constant('sendMessage'), roomId, clientMessageId, message: text, messageType: fc.constantFrom('image', 'file', 'location', 'productCard', 'orderCard', 'system'), attachments: fc.array(attachment, { maxLength: 12 }), location: value, productId: text, replyTo: messageId, mentions: fc.array(userId) }, { requiredKeys: ['type', 'message'] }),
+  fc.record({ id, type: fc.constantFrom('editMessage', 'deleteMessage'), roomId, clientMessageId, messageId, message: text }, { requiredKeys: ['type'] }),
+  fc.record({ id, type: fc.constant('react'), roomId, clientMessageId, messageId, emoji: text, on: fc.boolean() }, { requiredKeys: ['type'] }),
+  fc.record({ id, type: fc.constant('mark'), roomId, delivered: cursor, seen: cursor, hidden: fc.boolean() }, { requiredKeys: ['type'] }),
+  fc.record({ id, type: fc.constantFrom('typing', 'setPresence', 'watchProducts'), roomId, on: fc.boolean(), status: fc.constantFrom('online', 'away', 'gone'), productIds: fc.array(text) }, { requiredKeys: ['type'] }),
+  fc.record({ id, type: fc.constant('createConversation'), kind: fc.constantFrom('direct', 'group', 'order', 'dispute'), participants: fc.array(userId, { maxLength: 4 }), clientId: text, name: text, metadata: fc.dictionary(text, value), history: fc.constantFrom('all', 'fromJoin', 'none') }, { requiredKeys: ['type'] }),
+  fc.record({ id, type: fc.constantFrom('addParticipant', 'removeParticipant', 'changeRoom', 'inviteMediator', 'acceptInvitation', 'resolveDispute'), roomId, clientMessageId, userId, role: text, name: text, note: text }, { requiredKeys: ['type'] }),
   fc.record({ id, type: fc.constant('authenticate'), token }, { requiredKeys: ['type'] }),
   fc.record({ id, type: fc.constant('ping') }, { requiredKeys: ['type'] }),
 ]

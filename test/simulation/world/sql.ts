@@ -109,9 +109,10 @@ function selectAllOffsets(topic: string): Statement {
 
 /** One row, whatever there is. */
 function selectPositionAndRoom(topic: string, partition: number, roomId: string): Statement {
-  return reading(`select position and room ${roomId}`, ({ offsets, rooms, receipts }) => {
+  return reading(`select position and room ${roomId}`, ({ offsets, rooms, receipts, blocks }) => {
     const room = rooms.rows.get(roomId)
     const position = offsets.rows.get(at(topic, partition))
+    const blocked = [...blocks.rows.values()].filter((row) => row.roomId === roomId)
     const moved = [...receipts.rows.values()].filter((row) => row.roomId === roomId)
     return [
       {
@@ -125,6 +126,7 @@ function selectPositionAndRoom(topic: string, partition: number, roomId: string)
         metadata: room?.metadata ?? null,
         history: room?.history ?? null,
         receipts: moved.length === 0 ? null : moved.map(({ userId, delivered, seen, hidden }) => [userId, delivered, seen, hidden]),
+        blocks: blocked.length === 0 ? null : blocked.map(({ blockerId, blockedId }) => `${blockerId} ${blockedId}`),
       },
     ]
   })
