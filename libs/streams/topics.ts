@@ -1,5 +1,6 @@
 /**
- * Every topic: its name without the prefix, what its key is, how it is cleaned up, and who alone writes to it.
+ * Every topic: its name without the prefix, what its key is, how it is cleaned up, and who writes to it: one kind of service alone,
+ * but for commands, which the api and the relay write too.
  * Retention is in ms; -1 keeps for ever. All keyed topics have the same partition count, fixed for their life.
  */
 export type TopicSpec = {
