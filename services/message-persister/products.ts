@@ -20,6 +20,8 @@ import { readProducts } from './products-batch.ts'
 
 const topic = topics.productUpdates.name
 const BATCH_RECORDS_MAX = 500
+/** Nearly always there is nothing: each look costs as much as one that finds something. */
+const FETCH_WAIT_MS = 500
 /** A topic without an owner has no epochs. */
 const NO_EPOCH = -1
 
@@ -30,7 +32,6 @@ export type ProductsParts = {
   readonly pool: Pool
   readonly registry: Registry
   readonly logger: Logger
-  readonly fetchWaitMs: number
   readonly reportEveryMs: number
   readonly onFailed: (err: unknown) => void
 }
@@ -44,7 +45,7 @@ export async function startProducts(parts: ProductsParts): Promise<{ close(): Pr
   const tasks = new PartitionTasks<BatchedTask>({ create: (partition) => createTask({ ...parts, consumer, metrics, positions }, partition), onFailure: onFailed })
   const consumer = new PositionedConsumer(kafka, {
     topics: [topic],
-    fetch: { minBytes: 1, waitMs: parts.fetchWaitMs },
+    fetch: { minBytes: 1, waitMs: FETCH_WAIT_MS },
     group: { id: 'message-persister-products', assigner: coPartitionedAssigner(kafka.config.partitions, () => tasks.partitions()) },
     onAssigned: (assigned) => tasks.assign(assigned.get(topic) ?? []),
     onFailed,

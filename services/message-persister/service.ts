@@ -65,7 +65,7 @@ export async function startPersister(config: PersisterConfig) {
   releasers.add(() => tasks.stopAll())
   await consumer.start()
   const products = await startProducts({
-    kafka, codec: productCodec, offsets, pool, logger, registry: metrics.registry, fetchWaitMs: config.fetchWaitMs, reportEveryMs: config.commitEveryMs, onFailed: (err) => failed.reject(err),
+    kafka, codec: productCodec, offsets, pool, logger, registry: metrics.registry, reportEveryMs: config.commitEveryMs, onFailed: (err) => failed.reject(err),
   })
   releasers.add(() => products.close())
   const report = setInterval(() => {
