@@ -11,8 +11,8 @@ import type { InRecord } from '#libs/streams/record.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
 
 const topic = topics.roomEvents.name
-/** Nearly nothing of what it reads is an answer: gathered, so that a busy log costs few fetches. An answer waits 50 ms on average. */
-const FETCH = { minBytes: 64 * 1024, waitMs: 100 }
+/** Nearly nothing of what it reads is an answer: gathered, so that a busy log costs few fetches. An answer waits 75 ms on average. */
+const FETCH = { minBytes: 64 * 1024, waitMs: 150 }
 /** A log that was not heard from for this long is not to be counted on. */
 const HEALTHY_WITHIN_MS = 3_000
 

@@ -22,6 +22,6 @@ export function relayConfigFromEnv(env: Env): RelayConfig {
     registry: registryConfigFromEnv(env),
     postgres: postgresConfigFromEnv(env, { poolMax: 4, statementTimeoutMs: 10_000, applicationName: 'relay' }),
     commitEveryMs: envInt(env, 'RELAY_COMMIT_EVERY_MS', 2_000, { min: 100 }),
-    fetchWaitMs: envInt(env, 'RELAY_FETCH_WAIT_MS', 100, { min: 1, max: 5_000 }),
+    fetchWaitMs: envInt(env, 'RELAY_FETCH_WAIT_MS', 250, { min: 1, max: 5_000 }),
   }
 }
