@@ -153,7 +153,9 @@ export class PersistentUser {
     if (isPlaced && frame['seq'] === this.lastSeq + 1) this.#see(event ?? frame, event ? (event['event'] as string) : 'newMessage')
     else if (isPlaced && (frame['seq'] as number) > this.lastSeq) this.anomalies.push(`ack of seq ${frame['seq']} before ${this.lastSeq + 1}`)
     const before = this.acks.get(id)
-    if (before && (before['seq'] !== frame['seq'] || before['messageId'] !== frame['messageId'])) this.anomalies.push(`two acks of ${id}: ${before['seq']} and ${frame['seq']}`)
+    // A mark that is repeated is a new one: by then it may be so already.
+    const isSame = before?.['seq'] === frame['seq'] && before?.['messageId'] === frame['messageId']
+    if (before && !isSame && frame['clientMessageId'] !== undefined) this.anomalies.push(`two acks of ${id}: ${before['seq']} and ${frame['seq']}`)
     this.acks.set(id, frame)
     this.options.observer?.acked?.(frame)
     this.#repeating.delete(id)

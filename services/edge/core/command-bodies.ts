@@ -98,7 +98,7 @@ function messageBody(frame: DurableFrame & { readonly type: 'sendMessage' }, { r
     ...(messageType !== undefined && { messageType }),
     ...(payload !== undefined && { payload }),
     ...(replyTo !== undefined && { replyTo }),
-    ...(mentions && mentions.length > 0 && { mentions }),
+    ...(mentions && mentions.length > 0 && { mentions: [...new Set(mentions)] }),
   }
 }
 
@@ -107,9 +107,18 @@ function payloadOf(frame: DurableFrame & { readonly type: 'sendMessage' }, roomI
   const { messageType, attachments, location, productId, orderId } = frame
   const given = attachments !== undefined || location !== undefined || productId !== undefined || orderId !== undefined
   if (!given && messageType === undefined) return undefined
-  const problem = payloadProblem(roomId, messageType, given ? JSON.stringify({ attachments, location, productId, orderId }) : undefined, limits)
+  const problem = payloadProblem(roomId, messageType, given ? asText({ attachments, location, productId, orderId }) : undefined, limits)
   if (problem !== undefined) throw new ChatError('invalid_attachment', problem)
   return payloadText(frame)
+}
+
+/** JSON may be nested more deeply than it can be written again. */
+function asText(value: object): string {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    throw new ChatError('invalid_attachment', 'nested too deeply')
+  }
 }
 
 function creationBody(frame: DurableFrame & { readonly type: 'createConversation' }, { senderId, limits }: BodyContext): RoomCommandBody {

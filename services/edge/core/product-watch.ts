@@ -46,7 +46,8 @@ export class ProductWatch {
    * From now on the socket gets updates of these products and of no others; gives the present cards of those that are
    * known. Refused, it watches what it did before. @throws ChatError `history_unavailable`, `unavailable`
    */
-  async watch(connection: Connection, productIds: readonly string[]): Promise<readonly ProductFields[]> {
+  async watch(connection: Connection, wanted: readonly string[]): Promise<readonly ProductFields[]> {
+    const productIds = [...new Set(wanted)]
     const before = this.#ofConnection.get(connection) ?? []
     this.#replace(connection, productIds)
     try {

@@ -29,7 +29,8 @@ const requests = {
     message: Type.String(),
     messageType: Type.Optional(Attachable),
     replyTo: Type.Optional(Message),
-    mentions: Type.Optional(Type.Array(User, { maxItems: fixedLimits.mentionsMax, uniqueItems: true })),
+    // No uniqueItems: it looks into items of any depth before it knows that they are texts, and runs out of stack.
+    mentions: Type.Optional(Type.Array(User, { maxItems: fixedLimits.mentionsMax })),
     ...Payload,
   }),
   editMessage: command('editMessage', { messageId: Message, message: Type.String() }),
@@ -40,13 +41,13 @@ const requests = {
   setPresence: Schema.Compile(
     Type.Object({ id: Id, type: Type.Literal('setPresence'), status: Type.Union([Type.Literal('online'), Type.Literal('away')]), hideLastSeen: Type.Optional(Type.Boolean()) }),
   ),
-  watchProducts: Schema.Compile(Type.Object({ id: Id, type: Type.Literal('watchProducts'), productIds: Type.Array(Room, { maxItems: 100, uniqueItems: true }) })),
+  watchProducts: Schema.Compile(Type.Object({ id: Id, type: Type.Literal('watchProducts'), productIds: Type.Array(Room, { maxItems: 100 }) })),
   createConversation: Schema.Compile(
     Type.Object({
       id: Id,
       type: Type.Literal('createConversation'),
       kind: Type.Union([Type.Literal('direct'), Type.Literal('group')]),
-      participants: Type.Array(User, { maxItems: 1_000, uniqueItems: true }),
+      participants: Type.Array(User, { maxItems: 1_000 }),
       clientId: Type.Optional(Type.String({ pattern: '^[\\x21-\\x7e]{1,128}$' })),
       name: Name,
       metadata: Metadata,
@@ -84,11 +85,20 @@ export function parseRequest(text: string): ParsedRequest {
   if (typeof type !== 'string' || !Object.hasOwn(requests, type)) {
     return { ok: false, id, error: new ChatError('unknown_type', `one of ${Object.keys(requests).join(', ')}`) }
   }
-  const validator = requests[type as ClientFrame['type']]
-  if (validator.Check(value)) return { ok: true, frame: value as ClientFrame }
-  const [, problems] = validator.Errors(value)
-  const first = problems[0]
-  return { ok: false, id, error: new ChatError('malformed_frame', first ? `${first.instancePath || 'frame'} ${first.message}` : undefined) }
+  const problem = problemOf(type as ClientFrame['type'], value)
+  return problem === undefined ? { ok: true, frame: value as ClientFrame } : { ok: false, id, error: new ChatError('malformed_frame', problem) }
+}
+
+function problemOf(type: ClientFrame['type'], value: object): string | undefined {
+  const validator = requests[type]
+  try {
+    if (validator.Check(value)) return undefined
+    const [, [first]] = validator.Errors(value)
+    return first ? `${first.instancePath || 'frame'} ${first.message}` : 'of no known form'
+  } catch {
+    // JSON may be nested more deeply than the validator's calls can be.
+    return 'nested too deeply'
+  }
 }
 
 function isRequestId(raw: unknown): raw is RequestId {

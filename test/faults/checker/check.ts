@@ -118,8 +118,8 @@ function* checkSeen(history: readonly HistoryEntry[], views: Evidence['views'], 
     const who = `${user} in ${room}`
     const seen = byView.get(who) ?? []
     const logged = topic.get(room) ?? []
-    const at = Array.from({ length: Math.max(seen.length, logged.length) }).findIndex((_, i) => !isDeepStrictEqual(shown(seen[i]), expected(logged[i], seen[i], textsOf.get(room))))
-    if (at >= 0) yield `${who} saw ${seen.length} events; at ${at + 1} ${text(shown(seen[at]))}, where the topic has ${text(expected(logged[at]))}`
+    const at = Array.from({ length: Math.max(seen.length, logged.length) }).findIndex((_, i) => !isDeepStrictEqual(shown(seen[i]), expected(logged[i], user, seen[i], textsOf.get(room))))
+    if (at >= 0) yield `${who} saw ${seen.length} events; at ${at + 1} ${text(shown(seen[at]))}, where the topic has ${text(expected(logged[at], user))}`
   }
 }
 
@@ -139,9 +139,10 @@ function laterTexts(events: readonly LoggedEvent[]): LaterTexts {
 }
 
 /** A message may be shown with any text that it had, as it was known then, and with none once it was deleted. */
-function expected(event: LoggedEvent | undefined, saw?: Entry<'saw'>, texts?: LaterTexts): ReturnType<typeof shown> {
+function expected(event: LoggedEvent | undefined, user: string, saw?: Entry<'saw'>, texts?: LaterTexts): ReturnType<typeof shown> {
   if (!event) return undefined
   const { seq, type, timestamp, message, change } = event
+  if (event.hidden && change?.['userId'] !== user) return { seq, type: 'private', timestamp, message: undefined, change: undefined }
   const isLater = saw?.message !== undefined && (texts?.get(seq)?.includes(saw.message.text) ?? false)
   return { seq, type, timestamp, message: message && { id: message.id, messageId: message.messageId, senderId: message.senderId, text: isLater ? saw.message!.text : message.text }, change }
 }

@@ -28,6 +28,7 @@ export async function readDatabase(pool: pg.Pool): Promise<Database> {
       partition: row.log_partition,
       offset: BigInt(row.log_offset),
       ...changeOf(row.event_type, row.body),
+      ...(row.body.hidden === true && { hidden: true }),
       ...(row.event_type === 'messageEdited' && { text: row.content }),
       ...(row.event_type in changeFields && typeof row.body.clientMessageId === 'string' && { id: row.body.clientMessageId }),
       ...(row.message_id !== null && { message: { id: row.client_message_id, messageId: row.message_id, senderId: row.sender_id, text: row.content, index: row.message_index } }),

@@ -13,6 +13,8 @@ export type LoggedEvent = {
   readonly partition: number
   readonly offset: bigint
   readonly change?: Change
+  /** A cursor that the others are not shown. */
+  readonly hidden?: true
   /** Of an edit. */
   readonly text?: string
   /** Under which it was asked for, where it is no message. */
@@ -145,6 +147,7 @@ export class TopicLog {
         seq: fields['seq'],
         type,
         ...changeOf(type, fields),
+        ...(fields['hidden']?.boolean === true && { hidden: true }),
         ...(type === 'messageEdited' && { text: fields['content'] }),
         ...(type in changeFields && typeof fields['clientMessageId'] === 'string' && { id: fields['clientMessageId'] }),
         timestamp: fields['timestampMs'],

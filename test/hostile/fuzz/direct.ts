@@ -31,6 +31,8 @@ class FuzzedEdge {
         return this.connection.speaker
       },
       consume: async () => {},
+      // What it would do is not the frames' business here; through the sockets the real one is asked.
+      realtime: { handle: (connection, { id }) => void (id !== undefined && connection.send({ id, type: 'ack' })), joined: () => {}, left: () => {}, opened: () => {}, closed: () => {} },
       onOpened: () => {},
       onClosed: () => {},
       onError: (err) => this.strange.push(err),

@@ -6,6 +6,7 @@ export type Reply = Readonly<Record<string, unknown>>
 const codesOfFrames: ReadonlySet<string> = new Set<ErrorCode>([
   'malformed_frame', 'unknown_type', 'frame_too_large', 'invalid_room_id', 'invalid_request', 'invalid_client_message_id', 'client_message_id_expired', 'content_empty', 'content_too_long',
   'content_invalid', 'token_invalid', 'token_expired', 'not_a_participant', 'admin_is_read_only', 'room_not_found', 'room_read_only', 'not_joined', 'rate_limited', 'too_many_pending', 'too_many_rooms',
+  'invalid_attachment', 'message_not_found', 'message_deleted', 'message_not_allowed', 'edit_window_over', 'not_allowed', 'not_invited', 'wrong_room_kind', 'too_many_participants', 'too_many_changes',
 ])
 
 /** The id under which a frame must be answered exactly once; undefined where it has none that counts. Written from docs/protocol.md alone. */
