@@ -144,6 +144,7 @@ function decideMark(state: RoomState, command: Command<'mark'>, timeMs: number):
 }
 
 function decideSetBlock(state: RoomState | undefined, command: Command<'setBlock'>, timeMs: number): readonly Entry[] {
+  if (command.blockerId === command.blockedId) return ignored('nobody blocks himself')
   return state?.status === 'open' ? decideBlock(state, timeMs, command) : ignored('the room is not open')
 }
 

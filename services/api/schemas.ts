@@ -4,7 +4,7 @@ import { messageTypes, roles, roomKinds } from '#libs/domain/room.ts'
 import { PAGE } from './core/message-page.ts'
 
 /** What goes in and out, as JSON Schema: checked on the way in, and nothing else passes on the way out. */
-const SEQ = { minimum: 0, maximum: Number.MAX_SAFE_INTEGER } as const
+const SEQ = { minimum: 0, maximum: Number.MAX_SAFE_INTEGER - 1 } as const
 export const seq = (description: string) => Type.Integer({ ...SEQ, description })
 export const timeMs = (description: string) => Type.Integer({ description: `${description}; ms since 1970` })
 export const nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()])

@@ -8,6 +8,8 @@ import { messageTypes } from '#libs/domain/room.ts'
 const Id = Type.Optional(Type.Union([Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER }), Type.String({ minLength: 1, maxLength: 64 })]))
 const Room = Type.String({ pattern: '^[A-Za-z0-9._:-]{1,128}$' })
 const Seq = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+/** A message's: avsc writes no larger number. */
+const Index = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER - 1 })
 const User = Type.String({ pattern: '^[\\x21-\\x7e]{1,128}$' })
 const Message = Type.String({ format: 'uuid' })
 const Name = Type.Optional(Type.String({ maxLength: 4 * fixedLimits.nameCharsMax }))
@@ -36,7 +38,7 @@ const requests = {
   editMessage: command('editMessage', { messageId: Message, message: Type.String() }),
   deleteMessage: command('deleteMessage', { messageId: Message }),
   react: command('react', { messageId: Message, emoji: Type.String({ minLength: 1, maxLength: fixedLimits.emojiCharsMax }), on: Type.Optional(Type.Boolean()) }),
-  mark: Schema.Compile(Type.Object({ ...ofRoom, type: Type.Literal('mark'), delivered: Type.Optional(Seq), seen: Type.Optional(Seq), hidden: Type.Optional(Type.Boolean()) })),
+  mark: Schema.Compile(Type.Object({ ...ofRoom, type: Type.Literal('mark'), delivered: Type.Optional(Index), seen: Type.Optional(Index), hidden: Type.Optional(Type.Boolean()) })),
   typing: Schema.Compile(Type.Object({ ...ofRoom, type: Type.Literal('typing'), on: Type.Boolean() })),
   setPresence: Schema.Compile(
     Type.Object({ id: Id, type: Type.Literal('setPresence'), status: Type.Union([Type.Literal('online'), Type.Literal('away')]), hideLastSeen: Type.Optional(Type.Boolean()) }),
