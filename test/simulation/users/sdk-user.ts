@@ -11,7 +11,7 @@ import type { World } from '../world/world.ts'
 
 type Written = { readonly roomId: RoomId; readonly id: ClientMessageId; readonly text: string; end: 'acked' | 'failed' | undefined; code?: string }
 
-const FAILURES = new Set(['room_read_only', 'not_a_participant', 'room_not_found', 'client_message_id_expired', 'room_left', 'invalid_request'])
+const FAILURES = new Set(['room_read_only', 'not_a_participant', 'room_not_found', 'client_message_id_expired', 'room_left', 'invalid_request', 'message_not_allowed', 'not_allowed'])
 const TOKEN_MS = 30_000
 
 /** Somebody with our client: an app that keeps what it was given and its outbox over restarts, and retries by itself. */
