@@ -1,6 +1,7 @@
 import { ChatError, type ErrorCode } from '#libs/domain/errors.ts'
 import type { ProductFields } from '#libs/domain/frames.ts'
 import { productUpdateFromAvro } from '#libs/streams/product-shape.ts'
+import { decodeLearning, type LearningCodec } from '#libs/streams/read-by-rule.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 
 export type Skipped = { readonly offset: bigint; readonly code: ErrorCode; readonly reason: string }
@@ -9,13 +10,12 @@ export type Skipped = { readonly offset: bigint; readonly code: ErrorCode; reado
 export type ProductsBatch = { readonly products: readonly ProductFields[]; readonly skipped: readonly Skipped[] }
 
 /** @throws ChatError `unavailable` while the registry cannot be asked for the schema of a newer writer */
-export async function readProducts(codec: { decode(bytes: Buffer): unknown; learn(bytes: Buffer): Promise<void> | undefined }, batch: readonly InRecord[]): Promise<ProductsBatch> {
+export async function readProducts(codec: LearningCodec, batch: readonly InRecord[]): Promise<ProductsBatch> {
   const latest = new Map<string, ProductFields>()
   const skipped: Skipped[] = []
   for (const { offset, key, value } of batch) {
     try {
-      if (value) await learn(codec, value)
-      const product = productOf(key, value && codec.decode(value))
+      const product = productOf(key, value && (await decodeLearning(codec, value)))
       const before = latest.get(product.productId)
       if (!before || before.updatedAtMs < product.updatedAtMs) latest.set(product.productId, product)
     } catch (err) {
@@ -24,14 +24,6 @@ export async function readProducts(codec: { decode(bytes: Buffer): unknown; lear
     }
   }
   return { products: [...latest.values()], skipped }
-}
-
-async function learn(codec: { learn(bytes: Buffer): Promise<void> | undefined }, value: Buffer): Promise<void> {
-  try {
-    await codec.learn(value)
-  } catch (err) {
-    throw new ChatError('unavailable', 'the schema registry', { cause: err })
-  }
 }
 
 /** The bridge writes no tombstones: products do not go away, they are not available. */

@@ -11,11 +11,13 @@ import { createLogger } from '#libs/runtime/logger.ts'
 import { startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
 import { retryDelayMs } from '#libs/runtime/retry.ts'
+import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
 import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
 import { topics } from '#libs/streams/topics.ts'
 import type { PersisterConfig } from './config.ts'
-import type { MessageStore } from './core/message-store.ts'
+import type { PartitionStore } from './core/partition-store.ts'
 import { PersisterTask } from './core/persister-task.ts'
+import { type Rows, rowsOf } from './core/rows.ts'
 import { createPersisterMetrics, type PersisterMetrics } from './metrics.ts'
 import { startProducts } from './products.ts'
 import { createMessageStore } from './store.ts'
@@ -44,7 +46,7 @@ export async function startPersister(config: PersisterConfig) {
   releasers.add(() => offsets.close())
   const store = createMessageStore(pool, topic)
 
-  const tasks = new PartitionTasks<PersisterTask>({
+  const tasks = new PartitionTasks<RoomEventsTask>({
     create: (partition) => createTask({ config, consumer, offsets, store, codec, metrics, logger }, partition),
     onFailure: (err) => failed.reject(err),
   })
@@ -86,22 +88,26 @@ export async function startPersister(config: PersisterConfig) {
   }
 }
 
+type RoomEventsTask = PersisterTask<Decision, Rows>
+
 type Parts = {
   readonly config: PersisterConfig
   readonly consumer: PositionedConsumer
   readonly offsets: OffsetsAdmin
-  readonly store: MessageStore
+  readonly store: PartitionStore<Rows>
   readonly codec: AvroCodec
   readonly metrics: PersisterMetrics
   readonly logger: ReturnType<typeof createLogger>
 }
 
-function createTask({ config, consumer, offsets, store, codec, metrics, logger }: Parts, partition: number): PersisterTask {
+function createTask({ config, consumer, offsets, store, codec, metrics, logger }: Parts, partition: number): RoomEventsTask {
   const log = logger.child({ partition })
   return new PersisterTask({
     partition,
     store,
     codec,
+    decidedOf: decisionFromAvro,
+    rowsOf,
     log: {
       async open(from, sink) {
         const { low, high } = await offsets.range(topic, partition)
@@ -114,11 +120,11 @@ function createTask({ config, consumer, offsets, store, codec, metrics, logger }
     nowMs: systemClock.nowMs,
     sleep: systemClock.sleep,
     retryDelayMs: (attempt) => retryDelayMs(attempt),
-    limits: { batchRecordsMax: config.batchRecordsMax, queueHighMark: config.batchRecordsMax * 2, queueLowMark: config.batchRecordsMax },
+    batchRecordsMax: config.batchRecordsMax,
     observer: {
-      applied: (records, events, tookMs) => {
+      applied: (records, { events }, tookMs) => {
         metrics.records.inc(records)
-        metrics.rows.inc(events)
+        metrics.rows.inc(events.length)
         metrics.batchRecords.observe(records)
         metrics.batchSeconds.observe(tookMs / 1_000)
       },

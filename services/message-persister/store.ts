@@ -2,12 +2,13 @@ import { ChatError } from '#libs/domain/errors.ts'
 import { sqlStateOf } from '#libs/postgres/errors.ts'
 import type { Pool, Queryable } from '#libs/postgres/pool.ts'
 import { withTransaction } from '#libs/postgres/transaction.ts'
-import type { MessageStore, Position } from './core/message-store.ts'
+import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
+import type { PartitionStore } from './core/partition-store.ts'
 import type { Rows } from './core/rows.ts'
 
 const UNIQUE_VIOLATION = '23505'
 
-export function createMessageStore(pool: Pool, topic: string): MessageStore {
+export function createMessageStore(pool: Pool, topic: string): PartitionStore<Rows> {
   return {
     async readPosition(partition) {
       await pool.query('INSERT INTO persisted_offsets (topic, partition, next_offset, owner_epoch) VALUES ($1, $2, 0, -1) ON CONFLICT DO NOTHING', [topic, partition])
@@ -36,7 +37,7 @@ export function createMessageStore(pool: Pool, topic: string): MessageStore {
   }
 }
 
-async function movePosition(tx: Queryable, topic: string, partition: number, before: Position, after: Position): Promise<boolean> {
+async function movePosition(tx: Queryable, topic: string, partition: number, before: ReadPosition, after: ReadPosition): Promise<boolean> {
   const { rowCount } = await tx.query(
     `UPDATE persisted_offsets SET next_offset = $3, owner_epoch = $4, last_sources = $5, updated_at = now()
       WHERE topic = $1 AND partition = $2 AND next_offset = $6 AND owner_epoch = $7`,

@@ -16,10 +16,11 @@ import { newTraceparent } from '#libs/runtime/trace.ts'
 import { commandToAvro } from '#libs/streams/avro-shapes.ts'
 import { BatchedTask } from '#libs/streams/batched-task.ts'
 import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
+import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
 import { NO_EPOCH } from '#libs/streams/reader-rule.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
 import type { RelayConfig } from './config.ts'
-import { type Position, readFacts } from './core/facts.ts'
+import { readFacts } from './core/facts.ts'
 import { relayFacts, type RelayPorts } from './core/relay.ts'
 import { createRelayMetrics, type RelayMetrics } from './metrics.ts'
 import { createPositionStore, createRelayStore, type PositionStore } from './store.ts'
@@ -36,7 +37,7 @@ type Parts = {
   readonly ports: RelayPorts
   readonly store: PositionStore
   /** Of this process's partitions: everything below was passed on. */
-  readonly positions: Map<number, Position>
+  readonly positions: Map<number, ReadPosition>
   readonly metrics: RelayMetrics
   readonly logger: Logger
 }
@@ -63,7 +64,7 @@ export async function startRelay(config: RelayConfig) {
   releasers.add(() => producer.close())
   const ports = portsOf({ store: createRelayStore(pool, topic), offsets, producer, commandCodec, metrics })
   const store = createPositionStore(pool)
-  const positions = new Map<number, Position>()
+  const positions = new Map<number, ReadPosition>()
 
   const tasks = new PartitionTasks<BatchedTask>({
     create: (partition) => createTask({ consumer, offsets, codec, ports, store, positions, metrics, logger }, partition),
@@ -123,7 +124,7 @@ function portsOf(parts: { store: RelayPorts['store']; offsets: OffsetsAdmin; pro
 }
 
 /** Writes down what has moved since the last time. What was not written is read again by the next one. */
-function keepSaved(store: PositionStore, positions: ReadonlyMap<number, Position>, logger: Logger): { save(): Promise<void> } {
+function keepSaved(store: PositionStore, positions: ReadonlyMap<number, ReadPosition>, logger: Logger): { save(): Promise<void> } {
   const saved = new Map<number, bigint>()
   return {
     async save() {

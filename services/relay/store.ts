@@ -1,6 +1,7 @@
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import type { Pool } from '#libs/postgres/pool.ts'
-import type { Position, Word } from './core/facts.ts'
+import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
+import type { Word } from './core/facts.ts'
 import type { RelayStore } from './core/relay.ts'
 
 /** Where the positions are kept, beside those of message-persister. */
@@ -8,9 +9,9 @@ const POSITIONS = 'relay:room-events'
 
 export type PositionStore = {
   /** Undefined: nobody has read this partition yet. */
-  read(partition: number): Promise<Position | undefined>
+  read(partition: number): Promise<ReadPosition | undefined>
   /** Moves forward only, so that one who is late loses nothing of what another has done. */
-  save(positions: ReadonlyMap<number, Position>): Promise<void>
+  save(positions: ReadonlyMap<number, ReadPosition>): Promise<void>
 }
 
 type WordRow = { blocker_id: UserId; blocked_id: UserId; is_on: boolean; occurred_at_ms: number }

@@ -75,7 +75,7 @@ export const mutations: readonly Mutation[] = [
   { name: 'compare-and-set left out', file: store, from: ' AND next_offset = $6 AND owner_epoch = $7', to: '' },
   { name: 'compare-and-set not heeded', file: store, from: 'if (!(await movePosition(tx, topic, partition, before, after))) return false', to: 'await movePosition(tx, topic, partition, before, after)' },
   { name: 'position committed before its rows', file: store, from: 'await writeRows(tx, partition, rows)', to: 'void writeRows(pool, partition, rows).catch(() => {})' },
-  { name: 'persister starts without the epoch', file: 'services/message-persister/core/persister-task.ts', from: 'new ReaderRule(before.ownerEpoch, before.lastSources)', to: 'new ReaderRule(undefined, before.lastSources)' },
+  { name: 'persister starts without the epoch', file: 'libs/streams/read-by-rule.ts', from: 'new ReaderRule(before.ownerEpoch, before.lastSources)', to: 'new ReaderRule(undefined, before.lastSources)' },
   { name: 'persister believes a write that failed', file: 'services/message-persister/core/persister-task.ts', from: 'if (!(await store.apply(partition, position, after, rows))) {', to: 'if (!(await store.apply(partition, position, after, rows).catch(() => true))) {' },
   // The edge
   { name: "prune of the edge's buffer too early", file: rooms, from: 'partition.buffer.prune(nextOffset < partition.position ? nextOffset : partition.position)', to: 'partition.buffer.prune(partition.position)' },

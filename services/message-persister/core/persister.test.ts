@@ -1,18 +1,19 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { RoomInput } from '#libs/domain/inputs.ts'
-import { decisionToAvro } from '#libs/streams/avro-shapes.ts'
+import { decisionFromAvro, decisionToAvro } from '#libs/streams/avro-shapes.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 import { OWNERSHIP_MARKER } from '#libs/streams/topics.ts'
-import type { MessageStore, Position } from './message-store.ts'
+import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
+import type { PartitionStore } from './partition-store.ts'
 import { PersisterTask } from './persister-task.ts'
-import { rowsOf } from './rows.ts'
+import { type Rows, rowsOf } from './rows.ts'
 import { accepted, by, customer, logOf, room, Tables } from './test-support/memory-tables.ts'
 
 describe('the task', () => {
   const records: InRecord[] = []
   let tables: Tables
-  let position: Position
+  let position: ReadPosition
   let failures: unknown[]
   let opened: bigint[]
   let holds: boolean[]
@@ -38,7 +39,7 @@ describe('the task', () => {
     records.push({ offset: BigInt(records.length), key: 'a', value: Buffer.from(JSON.stringify(value)), headers, timestampMs: 0 })
   }
 
-  const store: MessageStore = {
+  const store: PartitionStore<Rows> = {
     readPosition: async () => {
       const failure = failures.shift()
       if (failure) throw failure
@@ -72,9 +73,11 @@ describe('the task', () => {
         close: () => (push = () => {}),
       },
       codec: { decode: (bytes) => JSON.parse(bytes.toString()), learn: () => undefined },
+      decidedOf: decisionFromAvro,
+      rowsOf,
       sleep: async () => {},
       retryDelayMs: () => 1,
-      limits: { batchRecordsMax: 2, queueHighMark: 4, queueLowMark: 1 },
+      batchRecordsMax: 2,
       observer: { applied: () => seen.applied++, behind: () => seen.behind++, moved: () => seen.moved++ },
       nowMs: () => 0,
     })

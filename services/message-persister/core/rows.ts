@@ -1,9 +1,9 @@
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import { type HistoryRule, isRoomEvent, type Metadata, type Participant, type Role, type RoomEvent, type RoomKind } from '#libs/domain/room.ts'
 import type { Decision } from '#libs/streams/avro-shapes.ts'
+import type { AppliedRecord } from './persister-task.ts'
 
-/** One valid record of the log, decoded. */
-export type Applied = { readonly offset: bigint; readonly decision: Decision }
+export type Applied = AppliedRecord<Decision>
 
 export type OpenedRow = {
   readonly roomId: RoomId

@@ -4,13 +4,14 @@ import type { Entry } from '#libs/domain/room.ts'
 import { decisionToAvro } from '#libs/streams/avro-shapes.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 import { OWNERSHIP_MARKER } from '#libs/streams/topics.ts'
-import { type Position, readFacts } from './facts.ts'
+import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
+import { readFacts } from './facts.ts'
 
 const [a, b] = ['a' as UserId, 'b' as UserId]
 const PAIR = directRoomId(a, b)
 const GROUP = 'group-1' as RoomId
 const at = { seq: 1, timestampMs: 7 }
-const start: Position = { nextOffset: 0n, ownerEpoch: -1n, lastSources: new Map() }
+const start: ReadPosition = { nextOffset: 0n, ownerEpoch: -1n, lastSources: new Map() }
 
 const marker = (offset: bigint): InRecord => ({ offset, key: null, value: null, headers: { 'event-type': OWNERSHIP_MARKER }, timestampMs: 0 })
 function record(offset: bigint, epoch: bigint, roomId: RoomId, ...entries: Entry[]): InRecord {

@@ -1,8 +1,8 @@
-import { ChatError } from '#libs/domain/errors.ts'
 import { directRoomId, type RoomId, type UserId } from '#libs/domain/ids.ts'
 import { type BlockWord, isRoomEvent, type RoomEvent } from '#libs/domain/room.ts'
-import { decisionFromAvro } from '#libs/streams/avro-shapes.ts'
-import { headerText, ReaderRule, sourceOf } from '#libs/streams/reader-rule.ts'
+import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
+import { type LearningCodec, readByRule, type ReadPosition } from '#libs/streams/read-by-rule.ts'
+import { headerText } from '#libs/streams/reader-rule.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 import { headerNames } from '#libs/streams/topics.ts'
 
@@ -25,45 +25,20 @@ export type Fact = {
   | { readonly kind: 'entered'; readonly userId: UserId }
 )
 
-/** Where a partition was read to. */
-export type Position = {
-  readonly nextOffset: bigint
-  /** The owner epoch in force there. */
-  readonly ownerEpoch: bigint
-  /** Last applied offset of each input topic, so far as it is known. */
-  readonly lastSources: ReadonlyMap<string, bigint>
-}
-
-type Codec = { decode(bytes: Buffer): unknown; learn(bytes: Buffer): Promise<void> | undefined }
-
 const CONCERNING = /\b(blockSet|roomOpened|participantAdded)\b/
 
 /** Reads a batch by the reader's rule. Nearly all records are told by a header to be of no concern, and not decoded. */
-export async function readFacts(codec: Codec, partition: number, before: Position, batch: readonly InRecord[]): Promise<{ after: Position; facts: readonly Fact[] }> {
-  const rule = new ReaderRule(before.ownerEpoch, before.lastSources)
-  const lastSources = new Map(before.lastSources)
-  const facts: Fact[] = []
-  for (const record of batch) {
-    if (rule.judge(record.offset, record.headers) !== 'valid') continue
-    const source = sourceOf(record.headers)
-    if (source) lastSources.set(source.topic, source.offset)
-    if (CONCERNING.test(headerText(record.headers, headerNames.eventType) ?? 'blockSet')) facts.push(...(await factsOf(codec, partition, record)))
-  }
-  return { after: { nextOffset: batch.at(-1)!.offset + 1n, ownerEpoch: rule.epoch, lastSources }, facts }
+export async function readFacts(codec: LearningCodec, partition: number, before: ReadPosition, batch: readonly InRecord[]): Promise<{ after: ReadPosition; facts: readonly Fact[] }> {
+  const concerns = ({ headers }: InRecord) => CONCERNING.test(headerText(headers, headerNames.eventType) ?? 'blockSet')
+  const { after, read } = await readByRule({ codec, decidedOf: decisionFromAvro, concerns }, before, batch)
+  return { after, facts: read.flatMap(({ record, decided }) => factsOf(partition, record, decided)) }
 }
 
-async function factsOf(codec: Codec, partition: number, { offset, value, headers }: InRecord): Promise<Fact[]> {
-  if (value === null) throw new ChatError('log_corrupt', `offset ${offset} has no value`)
-  try {
-    await codec.learn(value)
-  } catch (err) {
-    throw new ChatError('unavailable', 'the schema registry', { cause: err })
-  }
-  const decision = decisionFromAvro(codec.decode(value))
+function factsOf(partition: number, { offset, headers }: InRecord, { roomId, entries }: Decision): Fact[] {
   const traceparent = headerText(headers, headerNames.traceparent)
-  return (decision?.entries ?? []).flatMap((entry, index) => {
-    const what = isRoomEvent(entry) ? factOf(decision!.roomId, entry) : undefined
-    return what ? [{ partition, offset, index, timestampMs: (entry as RoomEvent).timestampMs, roomId: decision!.roomId, traceparent, ...what }] : []
+  return entries.flatMap((entry, index) => {
+    const what = isRoomEvent(entry) ? factOf(roomId, entry) : undefined
+    return what ? [{ partition, offset, index, timestampMs: (entry as RoomEvent).timestampMs, roomId, traceparent, ...what }] : []
   })
 }
 

@@ -1,14 +1,18 @@
 import { ChatError } from '#libs/domain/errors.ts'
 import { retryDelayMs } from '#libs/runtime/retry.ts'
+import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
 import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
 import { topics } from '#libs/streams/topics.ts'
 import { PersisterTask } from '../../../services/message-persister/core/persister-task.ts'
+import { type Rows, rowsOf } from '../../../services/message-persister/core/rows.ts'
 import { createMessageStore } from '../../../services/message-persister/store.ts'
 import { SimConsumer } from '../world/consumer.ts'
 import type { Process } from '../world/process.ts'
 import type { Servers } from '../world/servers.ts'
 
 const topic = topics.roomEvents.name
+
+type Task = PersisterTask<Decision, Rows>
 
 /** services/message-persister/service.ts in the simulated world. Returns its graceful end. */
 export function startPersister(process: Process, servers: Servers, batchRecordsMax: number): () => Promise<void> {
@@ -17,11 +21,13 @@ export function startPersister(process: Process, servers: Servers, batchRecordsM
   const codec = registry.codec(process, topics.roomEvents, new Set())
   const consumer = new SimConsumer(process, kafka, { inGroup: true, onFailed: fatal })
   const store = createMessageStore(postgres.pool(process), topic)
-  const create = (partition: number): PersisterTask => {
-    const task: PersisterTask = new PersisterTask({
+  const create = (partition: number): Task => {
+    const task: Task = new PersisterTask({
       partition,
       store,
       codec,
+      decidedOf: decisionFromAvro,
+      rowsOf,
       log: {
         open: async (from, sink) => {
           const { low, high } = await kafka.range(process, topic, partition)
@@ -34,7 +40,7 @@ export function startPersister(process: Process, servers: Servers, batchRecordsM
       nowMs: process.clock.nowMs,
       sleep: process.clock.sleep,
       retryDelayMs: (attempt) => retryDelayMs(attempt),
-      limits: { batchRecordsMax, queueHighMark: batchRecordsMax * 2, queueLowMark: batchRecordsMax },
+      batchRecordsMax,
       observer: {
         applied: () => {
           const queued = (consumer.next(topic, partition) ?? 0) - Number(task.position?.nextOffset ?? 0n)
@@ -46,7 +52,7 @@ export function startPersister(process: Process, servers: Servers, batchRecordsM
     })
     return task
   }
-  const tasks = new PartitionTasks<PersisterTask>({ create, onFailure: fatal })
+  const tasks = new PartitionTasks<Task>({ create, onFailure: fatal })
   const member = groups.persister.join(process, {
     owned: () => tasks.partitions(),
     onAssigned: (partitions) => {
