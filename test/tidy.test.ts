@@ -13,14 +13,15 @@ const places = (from: readonly Source[], of: (source: Source) => readonly { line
   from.flatMap((source) => of(source).map(({ line, what }) => `${source.file}:${line} ${what}`))
 
 describe('who imports whom', () => {
-  const PURE = ['ulid', 'uuid', '@noble/hashes']
+  const PURE = ['ulid', 'uuid', '@noble/hashes', 'canonicalize', 'tlds']
   const ADAPTERS: Readonly<Record<string, readonly string[]>> = {
     kafka: ['kafkajs', '@kafkajs/confluent-schema-registry'],
-    postgres: ['pg', 'node-pg-migrate'],
+    postgres: ['pg', 'node-pg-migrate', 'graphile-worker'],
     redis: ['ioredis', 'rate-limiter-flexible'],
     sqs: ['@aws-sdk/client-sqs'],
     s3: ['@aws-sdk/client-s3', '@aws-sdk/s3-request-presigner'],
     auth: ['jose'],
+    push: ['web-push', 'standardwebhooks', 'cockatiel'],
   }
   type Layer = { readonly files: RegExp; readonly own: RegExp; readonly packages: readonly string[]; readonly node: boolean }
   const layers: readonly Layer[] = [
@@ -61,7 +62,9 @@ describe('who imports whom', () => {
   test('services meet only through topics and Postgres', () => {
     const ownerOf = (file: string) => /^services\/([^/]+)\//.exec(file)?.[1]
     const isOthers = ({ file }: Source, { target }: Import) => ownerOf(target) !== undefined && ownerOf(target) !== ownerOf(file)
-    expect(imports(production, isOthers)).toEqual([])
+    // A rebuild is the persister's own code, run on the topics once more: whatever it copied could differ.
+    const isRebuild = ({ file }: Source, { target }: Import) => file.startsWith('deploy/rebuild/') && ownerOf(target) === 'message-persister'
+    expect(imports(production, (source, i) => isOthers(source, i) && !isRebuild(source, i))).toEqual([])
     expect(imports(production.filter(({ file }) => /^(libs|services)\//.test(file)), (_, { target }) => /^deploy\//.test(target))).toEqual([])
   })
 

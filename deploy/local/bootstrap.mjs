@@ -31,6 +31,8 @@ const COMMANDS = {
   sim: ['test/simulation/sim.ts'],
   order: ['deploy/local/order.ts'],
   token: ['deploy/local/token.ts'],
+  audit: ['deploy/audit/main.ts'],
+  rebuild: ['deploy/rebuild/main.ts'],
 }
 
 /** An npm of any version, run by the Node that is given. */

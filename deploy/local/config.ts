@@ -114,6 +114,7 @@ export type StackEndpoints = {
 export const SQS_ACCOUNT = '000000000000'
 export const SQS_QUEUE = 'order-events'
 export const SQS_DEAD_LETTER_QUEUE = 'order-events-dlq'
+export const SQS_NOTIFICATIONS_QUEUE = 'notifications'
 export const SQS_MAX_RECEIVE_COUNT = 10
 export const S3_BUCKET = 'order-chat'
 

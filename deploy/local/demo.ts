@@ -1,5 +1,7 @@
 import { HOST } from './config.ts'
+import { dashboard } from './demo/dashboard.ts'
 import { dispute } from './demo/dispute.ts'
+import { moderation } from './demo/moderation.ts'
 import { orderLife } from './demo/order-life.ts'
 import { Stage } from './demo/stage.ts'
 import { talk } from './demo/talk.ts'
@@ -26,6 +28,8 @@ try {
   await orderLife(stage)
   await talk(stage)
   await dispute(stage)
+  await dashboard(stage)
+  await moderation(stage)
   console.log('\nAll as it should be.')
 } catch (err) {
   console.error(`\nThe demo has failed: ${(err as Error).message}`)

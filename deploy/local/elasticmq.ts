@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { HOST, SQS_ACCOUNT, SQS_DEAD_LETTER_QUEUE, SQS_MAX_RECEIVE_COUNT, SQS_QUEUE, type StackConfig } from './config.ts'
+import { HOST, SQS_ACCOUNT, SQS_DEAD_LETTER_QUEUE, SQS_MAX_RECEIVE_COUNT, SQS_NOTIFICATIONS_QUEUE, SQS_QUEUE, type StackConfig } from './config.ts'
 import { LIGHT_JVM } from './jvm.ts'
 import type { ProcessSpec } from './process.ts'
 import { serverEnv, type Tools } from './tools.ts'
@@ -45,6 +45,7 @@ queues {
     }
   }
   ${SQS_DEAD_LETTER_QUEUE} {}
+  ${SQS_NOTIFICATIONS_QUEUE} {}
 }
 `
 }

@@ -34,6 +34,12 @@ function updateLine(event: RoomUpdatedFrame): string {
       return `${event.by} has edited #${event.messageSeq}: ${event.content ?? '(not the last edit)'}`
     case 'messageDeleted':
       return `${event.by} has deleted #${event.messageSeq}`
+    case 'messageRedacted':
+      return `a moderator has redacted #${event.messageSeq}: ${event.reason}`
+    case 'messageReported':
+      return `${event.by} has reported #${event.messageSeq}: ${event.reason}`
+    case 'roomFrozen':
+      return `${event.on ? 'frozen' : 'not frozen any more'}${event.reason === undefined ? '' : `: "${event.reason}"`}`
     case 'reactionSet':
       return event.on ? `${event.by} reacts to #${event.messageSeq}: ${event.emoji}` : `${event.by} takes ${event.emoji} back from #${event.messageSeq}`
     case 'receiptMoved':

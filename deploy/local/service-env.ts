@@ -1,6 +1,6 @@
-import { HOST, S3_BUCKET, type ServicePorts, type StackEndpoints } from './config.ts'
+import { HOST, S3_BUCKET, SQS_ACCOUNT, SQS_NOTIFICATIONS_QUEUE, type ServicePorts, type StackEndpoints } from './config.ts'
 
-export type ServiceName = 'sqs-bridge' | 'room-state' | 'message-persister' | 'edge' | 'api' | 'relay'
+export type ServiceName = 'sqs-bridge' | 'room-state' | 'message-persister' | 'edge' | 'api' | 'relay' | 'inbox' | 'notifier' | 'moderation'
 
 /** One process of a service: where it listens, and the name it goes by in logs and pid files. */
 export type ServiceInstance = { id: string; service: ServiceName; metricsPort: number; env: Record<string, string> }
@@ -21,7 +21,7 @@ export const AUTH_ISSUER = 'order-chat-dev'
 export const AUTH_AUDIENCE = 'order-chat'
 export const PARTITIONS = 12
 
-/** The processes that `npm start` runs, in the order in which they are told about. */
+/** The processes that `npm start` runs, in the order in which they are told about. `moderation` has nothing to do without a webhook. */
 export function serviceInstances(ports: ServicePorts): ServiceInstance[] {
   const edges = ports.edge.map((port, i) => ({ id: `edge-${i + 1}`, service: 'edge' as const, env: { EDGE_HOST: HOST, EDGE_PORT: String(port) } }))
   const instances: Omit<ServiceInstance, 'metricsPort'>[] = [
@@ -32,6 +32,8 @@ export function serviceInstances(ports: ServicePorts): ServiceInstance[] {
     ...edges,
     { id: 'api', service: 'api', env: { API_HOST: HOST, API_PORT: String(ports.api) } },
     { id: 'relay', service: 'relay', env: {} },
+    { id: 'inbox', service: 'inbox', env: {} },
+    { id: 'notifier', service: 'notifier', env: {} },
   ]
   return instances.map((instance, i) => ({ ...instance, metricsPort: ports.metrics + i }))
 }
@@ -66,7 +68,10 @@ function localSqs(endpoint: string): Record<string, string> {
 }
 
 /** S3Proxy knows these and checks them; ElasticMQ takes any. */
-const localAws = { AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' }
+export const localAws = { AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' }
+
+/** Where the pushes of a local stack go: for people and tests to look at. */
+export const notificationsQueue = (sqsEndpoint: string): string => `${sqsEndpoint}/${SQS_ACCOUNT}/${SQS_NOTIFICATIONS_QUEUE}`
 
 /** The whole environment of one process. */
 export function serviceEnv(instance: ServiceInstance, world: ServiceWorld): Record<string, string> {
@@ -74,6 +79,7 @@ export function serviceEnv(instance: ServiceInstance, world: ServiceWorld): Reco
     ...commonServiceEnv(world),
     ...instance.env,
     ...(instance.service === 'api' && { AUTH_DEV_KEY_FILE: world.devKeyFile, S3_BUCKET, S3_ENDPOINT: world.endpoints.s3Endpoint, ...localAws }),
+    ...(instance.service === 'notifier' && world.endpoints.sqsEndpoint !== '' && { NOTIFIER_SQS_QUEUE_URL: notificationsQueue(world.endpoints.sqsEndpoint) }),
     METRICS_HOST: HOST,
     METRICS_PORT: String(instance.metricsPort),
     INSTANCE_ID: instance.id,

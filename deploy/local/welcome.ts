@@ -1,5 +1,6 @@
 import { HOST } from './config.ts'
 import type { RunningStack } from './local-stack.ts'
+import { serviceInstances } from './service-env.ts'
 import { openSampleOrder, printSample } from './sample.ts'
 
 /** The last thing that `npm start` prints: where everything listens. */
@@ -15,7 +16,7 @@ export async function printWelcome(stack: RunningStack, { infraOnly, ownQueue }:
   const services: [string, string][] = [
     ...ports.edge.map((port, i): [string, string] => [`edge ${i + 1}`, `ws://${HOST}:${port}/chat`]),
     ['api', `http://${HOST}:${ports.api}`],
-    ['metrics', `http://${HOST}:${ports.metrics}/metrics and the five ports above it`],
+    ['metrics', `http://${HOST}:${ports.metrics}/metrics to :${ports.metrics + serviceInstances(ports).length - 1}`],
   ]
   print('')
   for (const [name, address] of infraOnly ? servers : [...services, ...servers]) print(`  ${name.padEnd(16)} ${address}`)

@@ -2,6 +2,7 @@ import { AvroCodecs, type RegistryConfig, registryConfigFromEnv } from '#libs/ka
 import { createKafkaClient, type KafkaConfig, kafkaConfigFromEnv } from '#libs/kafka/client.ts'
 import { ensureTopics } from '#libs/kafka/topics-admin.ts'
 import { type PostgresConfig, postgresConfigFromEnv } from '#libs/postgres/config.ts'
+import { migrateJobs } from '#libs/postgres/job-runner.ts'
 import { migrate, migrationsDir } from '#libs/postgres/migrate.ts'
 import { type ServiceConfig, serviceConfigFromEnv } from '#libs/runtime/config.ts'
 import type { Env } from '#libs/runtime/env.ts'
@@ -31,6 +32,8 @@ export async function setUp(config: SetUpConfig): Promise<void> {
     ensureTopics(kafka).then(({ created }) => logger.info({ created }, 'topics are there')),
     // Here alone: first registrations at the same time can refuse each other.
     new AvroCodecs(config.registry, kafka).registerAll().then(() => logger.info('schemas are registered')),
-    migrate(config.postgres, migrationsDir, logger).then((applied) => logger.info({ applied }, 'tables are there')),
+    migrate(config.postgres, migrationsDir, logger)
+      .then((applied) => logger.info({ applied }, 'tables are there'))
+      .then(() => migrateJobs(config.postgres)),
   ])
 }

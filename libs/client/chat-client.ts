@@ -6,6 +6,7 @@ import { type ServerTime, serverNowMs } from './core/message-id.ts'
 import { type OperationAck, OUTSIDE, WATCHED_PRODUCTS_MAX } from './core/operations.ts'
 import { Emitter } from './emitter.ts'
 import { ChatClientError, toClientError } from './errors.ts'
+import { type Inbox, InboxSession } from './inbox.ts'
 import { Operations } from './operations.ts'
 import { defaultPorts, type OutboxEntry, type Ports } from './ports.ts'
 import { type Room, RoomSession } from './room.ts'
@@ -30,6 +31,7 @@ class Client implements ChatClient {
   readonly #presence: StandingRequest
   readonly #products: StandingRequest
   readonly #renewal: TokenRenewal
+  readonly #inbox: InboxSession
   readonly #orderId: RoomId | undefined
   #serverTime: ServerTime | undefined
   #userId: UserId | undefined
@@ -46,6 +48,7 @@ class Client implements ChatClient {
     this.#operations = this.#createOperations()
     this.#presence = this.#createStanding()
     this.#products = this.#createStanding()
+    this.#inbox = this.#createInbox()
     this.#renewal = new TokenRenewal({
       ports: this.#ports,
       token: options.token,
@@ -62,6 +65,10 @@ class Client implements ChatClient {
 
   get userId(): UserId | undefined {
     return this.#userId
+  }
+
+  get inbox(): Inbox {
+    return this.#inbox
   }
 
   on<K extends keyof ClientEvents>(name: K, listener: (value: ClientEvents[K]) => void): () => void {
@@ -127,6 +134,7 @@ class Client implements ChatClient {
       this.#transport.close({ code: 'client_closed' })
       this.#operations.close()
     }
+    await this.#inbox.close()
     await this.#sender.close()
   }
 
@@ -175,7 +183,7 @@ class Client implements ChatClient {
       serverNowMs: () => this.#serverNowMs(),
       isOnline: () => this.#isOnline(),
       isLive: (roomId) => this.#rooms.get(roomId)?.phase === 'live',
-      onOwnAck: (ack) => this.#rooms.get(ack.roomId)?.onAck(ack),
+      onOwnAck: (ack) => (ack.userSeq === undefined ? this.#rooms.get(ack.roomId)?.onAck(ack) : this.#inbox.onAck(ack)),
       onNotJoined: (roomId) => this.#rooms.get(roomId)?.onNotJoined(),
       onError: (error) => this.#events.emit('error', error),
     })
@@ -187,6 +195,19 @@ class Client implements ChatClient {
       isOnline: () => this.#isOnline(),
       request: (request, onReply) => this.#transport.request(request, onReply),
       onError: (error) => this.#events.emit('error', error),
+    })
+  }
+
+  #createInbox(): InboxSession {
+    return new InboxSession({
+      ports: this.#ports,
+      storage: this.#options.inboxStorage,
+      request: (request, onReply) => this.#transport.request(request, onReply),
+      ask: (request) => this.#operations.ask(request),
+      isOnline: () => this.#isOnline(),
+      userId: () => this.#userId,
+      onError: (error) => this.#events.emit('error', error),
+      onThrown: (err) => this.#throwLater(err),
     })
   }
 
@@ -227,6 +248,8 @@ class Client implements ChatClient {
     for (const room of this.#rooms.values()) if (room.phase !== 'left') room.start(room.roomId === this.#orderId)
     this.#presence.tell()
     this.#products.tell()
+    // First: what an earlier try has changed is then known from the pages.
+    this.#inbox.onOnline()
     this.#operations.flush(OUTSIDE)
   }
 
@@ -235,6 +258,7 @@ class Client implements ChatClient {
     for (const room of this.#rooms.values()) room.onDisconnected()
     this.#sender.onOffline()
     this.#operations.onOffline()
+    this.#inbox.onOffline()
     this.#presence.onOffline()
     this.#products.onOffline()
   }
@@ -260,12 +284,26 @@ class Client implements ChatClient {
       case 'presence':
         this.#rooms.get(frame.roomId)?.onPresence(frame.users)
         return
+      case 'inboxPage':
+        this.#inbox.onPage(frame.chats)
+        return
+      case 'synced':
+        this.#inbox.onSynced(frame.userSeq, frame.totals)
+        return
+      case 'roomAdded':
+      case 'roomRemoved':
+      case 'unreadChanged':
+      case 'roomRead':
+      case 'chatChanged':
+        this.#inbox.onChange(frame)
+        return
       case 'cardUpdated':
         this.#events.emit('cardUpdated', { productId: frame.productId, product: frame.product })
         return
       case 'heartbeat':
         this.#onServerTime(frame.serverTimeMs)
         for (const [roomId, room] of this.#rooms) room.onHead(headOf(frame.heads, roomId))
+        if (frame.userSeq !== undefined) this.#inbox.onHead(frame.userSeq)
         return
       case 'error':
         this.#events.emit('error', new ChatClientError(frame.code, { retriable: frame.retriable, detail: frame.message }))

@@ -4,7 +4,8 @@ import type { HistoryRule, Metadata } from '#libs/domain/room.ts'
 import type { LinkReason } from './core/link.ts'
 import type { OperationAck } from './core/operations.ts'
 import type { ChatClientError } from './errors.ts'
-import type { OutboxEntry, OutboxStorage, Ports, TokenProvider } from './ports.ts'
+import type { Inbox } from './inbox.ts'
+import type { InboxStorage, OutboxEntry, OutboxStorage, Ports, TokenProvider } from './ports.ts'
 import type { Room } from './room.ts'
 import type { FailedMessage, MessageAck } from './sender.ts'
 
@@ -16,6 +17,8 @@ export type ClientOptions = {
   readonly orderId?: string
   /** Default: in memory, gone with the client. */
   readonly storage?: OutboxStorage
+  /** Of the list of chats. Default: none; a new client begins anew. */
+  readonly inboxStorage?: InboxStorage
   readonly ports?: Partial<Ports>
   readonly limits?: Partial<ClientLimits>
 }
@@ -76,6 +79,8 @@ export type ChatClient = {
   readonly state: ClientState
   /** Whom the token speaks for, once connected. */
   readonly userId: UserId | undefined
+  /** The user's own list of chats, across all rooms; `inbox.start()` asks for it. */
+  readonly inbox: Inbox
   on<K extends keyof ClientEvents>(name: K, listener: (value: ClientEvents[K]) => void): () => void
   /** Connects and stays connected. Resolves when first online; rejects when that ends for good. May be ignored. */
   connect(): Promise<void>

@@ -153,6 +153,8 @@ export class Operations {
 
 /** A group is known by its clientId, so that asking twice is asking once; everything else goes by clientMessageId. */
 function withId(request: OperationRequest, clientMessageId: ClientMessageId): OperationRequest {
+  // Said twice it is as if it were said once.
+  if (request.type === 'setChat') return request
   if (request.type !== 'createConversation') return { ...request, clientMessageId }
   return request.kind === 'group' && request.clientId === undefined ? { ...request, clientId: clientMessageId } : request
 }

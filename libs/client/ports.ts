@@ -1,5 +1,6 @@
 import type { ClientMessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import type { KeptExtras } from './core/extras.ts'
+import type { InboxSnapshot } from './core/inbox-state.ts'
 
 /** What the client needs of the world. The defaults take the globals of browsers, React Native and Node 22. */
 export type Ports = {
@@ -62,6 +63,12 @@ export type OutboxStorage = {
   load(): Promise<OutboxEntry[]>
   put(entry: OutboxEntry): Promise<void>
   delete(clientMessageId: ClientMessageId): Promise<void>
+}
+
+/** Where the user's own list of chats waits for the next start. One storage belongs to one user. Calls never overlap. */
+export type InboxStorage = {
+  load(): Promise<InboxSnapshot | undefined>
+  save(snapshot: InboxSnapshot): Promise<void>
 }
 
 type Globals = {

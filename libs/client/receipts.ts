@@ -1,7 +1,7 @@
 import type { AckFrame, JoinedFrame, ReplyFrame, RoomEventFrame } from '#libs/domain/frames.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import { retryDelayMs } from './core/backoff.ts'
-import { answered, interrupted, joinedWith, type Marks, type MarkState, moved, next, noMarks, refused, sending, unreadOf, wanting, withMessage } from './core/marks.ts'
+import { answered, interrupted, joinedWith, type Marks, type MarkState, moved, next, noMarks, refused, sending, unreadOf, wanting, withMessage, withOwnMessage } from './core/marks.ts'
 import { ChatClientError } from './errors.ts'
 import type { Ports } from './ports.ts'
 import type { Request } from './requests.ts'
@@ -56,7 +56,7 @@ export class Receipts {
 
   /** Before the app is given it, which may mark it at once; `announce` comes after. */
   onEvent(frame: RoomEventFrame): void {
-    if (frame.type === 'newMessage') this.#state = withMessage(this.#state, frame.messageIndex)
+    if (frame.type === 'newMessage') this.#state = (frame.senderId === this.#options.userId() ? withOwnMessage : withMessage)(this.#state, frame.messageIndex)
     else if (frame.event === 'receiptMoved' && frame.userId === this.#options.userId()) this.#state = moved(this.#state, frame)
   }
 

@@ -1,6 +1,6 @@
 import type { AckFrame, ErrorFrame, JoinedFrame, PresenceFields, ReplyFrame, RoomEventFrame } from '#libs/domain/frames.ts'
 import type { MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
-import type { Metadata } from '#libs/domain/room.ts'
+import type { Metadata, ReportReason } from '#libs/domain/room.ts'
 import { retryDelayMs } from './core/backoff.ts'
 import { type MessageExtras, ownMessageFrame } from './core/extras.ts'
 import type { OperationAck, OperationRequest } from './core/operations.ts'
@@ -39,6 +39,8 @@ export type Room = {
   readonly phase: RoomPhase
   /** The room's messages minus the messageIndex up to which this user has seen them. 0 before the first join. */
   readonly unread: number
+  /** By a moderator: nobody can write for now. */
+  readonly frozen: boolean
   /** Listeners set right after `join()` miss nothing. @returns takes the listener off again */
   on<K extends keyof RoomEvents>(name: K, listener: (value: RoomEvents[K]) => void): () => void
   /**
@@ -65,6 +67,8 @@ export type Room = {
   /** Needs no live room: who is invited cannot join before. Afterwards `client.join()` can. */
   acceptInvitation(): Promise<OperationAck>
   resolveDispute(note?: string): Promise<OperationAck>
+  /** To the moderators. Nobody else in the room is told. */
+  reportMessage(messageId: string, reason: ReportReason, note?: string): Promise<OperationAck>
   /** Up to which messageIndex this user has seen all, or this device has it. Told at most four times a second, until the server knows. */
   markSeen(messageIndex: number): void
   markDelivered(messageIndex: number): void
@@ -105,6 +109,7 @@ export class RoomSession implements Room {
   readonly #typing: Typing
   #cursor: RoomCursor
   #joinRefusals = 0
+  #frozen = false
 
   constructor(options: RoomSessionOptions) {
     this.#options = options
@@ -138,6 +143,10 @@ export class RoomSession implements Room {
 
   on<K extends keyof RoomEvents>(name: K, listener: (value: RoomEvents[K]) => void): () => void {
     return this.#events.on(name, listener)
+  }
+
+  get frozen(): boolean {
+    return this.#frozen
   }
 
   get unread(): number {
@@ -185,6 +194,10 @@ export class RoomSession implements Room {
 
   resolveDispute(note?: string): Promise<OperationAck> {
     return this.#ask({ type: 'resolveDispute', roomId: this.roomId, ...(note !== undefined && { note }) })
+  }
+
+  reportMessage(messageId: string, reason: ReportReason, note?: string): Promise<OperationAck> {
+    return this.#ask({ type: 'reportMessage', roomId: this.roomId, messageId: messageId as MessageId, reason, ...(note !== undefined && { note }) })
   }
 
   markSeen(messageIndex: number): void {
@@ -250,6 +263,7 @@ export class RoomSession implements Room {
     this.#joinRefusals = 0
     this.#apply({ type: 'joined', since: frame.since, visibleFrom: frame.visibleFrom })
     this.#receipts.onJoined(frame)
+    this.#frozen = frame.frozen === true
     this.#events.emit('joined', frame)
   }
 
@@ -309,6 +323,7 @@ export class RoomSession implements Room {
     this.#receipts.onEvent(frame)
     // Who has said it types no more.
     if (frame.type === 'newMessage') this.#typing.heard(frame.senderId, false)
+    else if (frame.event === 'roomFrozen') this.#frozen = frame.on
     this.#events.emit('event', frame)
     this.#receipts.announce()
     this.#options.onDelivered(frame)

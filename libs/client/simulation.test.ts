@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { ClientFrame } from '#libs/domain/frames.ts'
-import { type ChatClient, type ChatClientError, createChatClient, MemoryOutboxStorage, type MessageExtras, type NewMessageFrame, type Room, type RoomEventFrame } from './index.ts'
+import type { RoomId } from '#libs/domain/ids.ts'
+import { type ChatClient, type ChatClientError, createChatClient, type InboxSnapshot, MemoryOutboxStorage, type MessageExtras, type NewMessageFrame, type Room, type RoomEventFrame } from './index.ts'
 import { ManualClock, settled } from './test-support/manual-clock.ts'
 import { MemoryNetwork } from './test-support/memory-network.ts'
 import { viewsOf } from './test-support/room-model.ts'
@@ -41,6 +42,10 @@ class Simulation {
   readonly asked: Asked[] = []
   /** The highest messageIndex that this client was told is seen. */
   readonly marked = new Map<string, number>()
+  /** What this client has muted last, until when. */
+  readonly muted = new Map<string, number>()
+  /** The list of chats, as the app keeps it over its clients. */
+  list: InboxSnapshot | undefined
   #life = 0
   #faulty = true
   #client: ChatClient
@@ -54,6 +59,7 @@ class Simulation {
     for (let i = 1; i < VISIBLE_FROM; i++) this.model.append('later', 'bob', 'not for alice')
     this.model.update('later', { event: 'participantAdded', userId: 'alice', role: 'member' })
     this.model.room('later').visibleFrom.set('alice', VISIBLE_FROM)
+    for (const roomId of rooms) this.model.inbox.change('alice', roomId, 'roomAdded')
     this.#client = this.#start()
   }
 
@@ -71,6 +77,8 @@ class Simulation {
     else if (dice < 0.7) this.network.refuse = this.network.refuse ? undefined : 'shutting_down'
     else if (dice < 0.72) await this.#restart()
     else if (dice < 0.77) this.model.heartbeat()
+    else if (dice < 0.87) this.model.inbox.change('alice', this.random() < 0.2 ? `new-${Math.floor(this.random() * 9)}` : roomId, 'unreadChanged', { unread: Math.floor(this.random() * 9), status: this.random() < 0.1 ? 'left' : 'in' })
+    else if (dice < 0.92) this.#mute(roomId)
     await this.clock.advance(this.random() ** 3 * 8_000)
   }
 
@@ -83,6 +91,8 @@ class Simulation {
       this.model.heartbeat()
     }
     await this.clock.advance(1_000)
+    expect(this.#client.inbox.phase).toBe('live')
+    this.list = this.#client.inbox.snapshot
     await this.#client.close()
     // What the network itself still carries.
     await this.clock.advance(100)
@@ -99,14 +109,17 @@ class Simulation {
       const seen = this.seen.get(roomId)!
       client.join(roomId, { since: seen.at(-1)?.seq ?? 0 }).on('event', (event) => seen.push(event))
     }
+    client.inbox.start(this.list)
     void client.connect()
     return client
   }
 
   async #restart(): Promise<void> {
+    this.list = this.#client.inbox.snapshot
     await this.#client.close()
     this.#life++
     this.marked.clear()
+    this.muted.clear()
     this.#client = this.#start()
     await settled()
   }
@@ -147,6 +160,12 @@ class Simulation {
     return dice < 0.8 ? room.edit(messageId, mark) : room.change({ name: mark })
   }
 
+  #mute(roomId: string): void {
+    const untilMs = Math.floor(this.random() * 4)
+    void this.#client.inbox.mute(roomId, untilMs)
+    this.muted.set(roomId, untilMs)
+  }
+
   #mark(roomId: string): void {
     const index = this.#messageOf(roomId)?.messageIndex
     if (index === undefined) return
@@ -167,6 +186,8 @@ class Simulation {
     if (frame.type === 'sendMessage' && frame.message.startsWith('bad')) return { code: 'content_invalid' } as const
     if (this.#happens(0.08)) return 'loseReply'
     const ofRoom = ['sendMessage', 'editMessage', 'react', 'changeRoom', 'mark'].includes(frame.type)
+    if (frame.type === 'setChat' && this.#happens(0.1)) return { code: 'unavailable' } as const
+    if (frame.type === 'sync' && this.#happens(0.1)) return { code: 'history_unavailable' } as const
     if (ofRoom && this.#happens(0.1)) return { code: 'rate_limited', retryAfterMs: 300 } as const
     if (ofRoom && this.#happens(0.03)) return { code: 'not_joined' } as const
     if (frame.type === 'join' && this.#happens(0.1)) return { code: 'history_unavailable' } as const
@@ -209,6 +230,10 @@ test('whatever happens to the network, the app sees the log as it is and every m
         const mine = log.flatMap((event) => (event.type === 'newMessage' && event.senderId === 'alice' ? event.clientMessageId : []))
         expect(mine).toEqual(run.written.filter((message) => message.roomId === roomId && !message.text.startsWith('bad')).map((message) => message.id))
       }
+      const { inbox } = run.model
+      expect(run.list).toMatchObject({ cursor: inbox.list('alice').userSeq, totals: inbox.totalsOf('alice') })
+      expect(new Set(run.list!.chats)).toEqual(new Set(inbox.chatsOf('alice')))
+      for (const [roomId, untilMs] of run.muted) expect(inbox.list('alice').chats.get(roomId as RoomId)!.chat.mutedUntilMs ?? 0).toBe(untilMs)
       const ids = (bad: boolean) => run.written.filter(({ text }) => text.startsWith('bad') === bad).map(({ id }) => id)
       expect([...run.acked].sort()).toEqual(ids(false).sort())
       expect([...run.failed].sort()).toEqual(ids(true).sort())

@@ -1,5 +1,6 @@
 import type { ClientMessageId } from '#libs/domain/ids.ts'
-import type { OutboxEntry, OutboxStorage } from './ports.ts'
+import type { InboxSnapshot } from './core/inbox-state.ts'
+import type { InboxStorage, OutboxEntry, OutboxStorage } from './ports.ts'
 
 /** Keeps the outbox as long as the object lives. */
 export class MemoryOutboxStorage implements OutboxStorage {
@@ -58,6 +59,36 @@ export class WebOutboxStorage implements OutboxStorage {
   async delete(clientMessageId: ClientMessageId): Promise<void> {
     this.#storage.removeItem(this.#prefix + clientMessageId)
   }
+}
+
+/** Keeps the list of chats in `localStorage` or its like, under one key: give each user his own. What cannot be read is as if it were not there. */
+export class WebInboxStorage implements InboxStorage {
+  readonly #storage: Pick<WebStorageLike, 'getItem' | 'setItem'>
+  readonly #key: string
+
+  constructor(storage: Pick<WebStorageLike, 'getItem' | 'setItem'>, options: { readonly key: string }) {
+    this.#storage = storage
+    this.#key = options.key
+  }
+
+  async load(): Promise<InboxSnapshot | undefined> {
+    try {
+      const value: unknown = JSON.parse(this.#storage.getItem(this.#key) ?? 'null')
+      return isInboxSnapshot(value) ? value : undefined
+    } catch {
+      return undefined
+    }
+  }
+
+  async save(snapshot: InboxSnapshot): Promise<void> {
+    this.#storage.setItem(this.#key, JSON.stringify(snapshot))
+  }
+}
+
+function isInboxSnapshot(value: unknown): value is InboxSnapshot {
+  if (typeof value !== 'object' || value === null) return false
+  const { cursor, chats, totals } = value as Record<string, unknown>
+  return Number.isSafeInteger(cursor) && (cursor as number) >= 0 && Array.isArray(chats) && typeof totals === 'object' && totals !== null
 }
 
 export function isOutboxEntry(value: unknown): value is OutboxEntry {

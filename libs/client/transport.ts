@@ -168,7 +168,7 @@ export class Transport {
   }
 
   #isReply(frame: ServerFrame): boolean {
-    return (frame.type === 'ack' || frame.type === 'error' || frame.type === 'joined') && this.#requests.reply(frame)
+    return (frame.type === 'ack' || frame.type === 'error' || frame.type === 'joined' || frame.type === 'synced') && this.#requests.reply(frame)
   }
 
   #onConnected(frame: ConnectedFrame): void {

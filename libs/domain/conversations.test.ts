@@ -10,7 +10,8 @@ import { type Entry, isRoomEvent, type Participant, type RoomEvent, type RoomKin
 
 const T0 = 1_700_000_000_000
 const HOUR = 3_600_000
-const limits = { ...defaultRoomLimits, messagesPerSecondMax: 1_000, participantsMax: 4, changedMessagesMax: 3 }
+// That the same text over and over is refused is content-rules.test.ts's.
+const limits = { ...defaultRoomLimits, messagesPerSecondMax: 1_000, participantsMax: 4, changedMessagesMax: 3, content: { ...defaultRoomLimits.content, duplicatesWindowMs: 0 } }
 const u = (id: string) => id as UserId
 const idOf = (name: string, timeMs = T0): ClientMessageId => clientMessageIdOf(name, timeMs)
 
@@ -132,6 +133,23 @@ describe('members', () => {
     expect(table.ask('b', { type: 'removeParticipant', userId: u('c') })).toMatchObject([{ type: 'participantRemoved', reason: 'removed', by: 'b' }])
     expect(table.ask('b', { type: 'removeParticipant', userId: u('b') })).toMatchObject([{ type: 'participantRemoved', reason: 'left' }])
     expect(table.state!.participants.size).toBe(0)
+  })
+
+  test('a moderator who takes the last owner out leaves another one', () => {
+    const table = group('a', 'b')
+    expect(table.ask('mod', { type: 'expelParticipant', userId: u('a'), reason: 'rude' })).toMatchObject([{ type: 'participantAdded', participant: { userId: 'b', role: 'owner' } }, { type: 'participantRemoved', participant: { userId: 'a' }, by: 'mod' }])
+    expect(table.ask('mod', { type: 'expelParticipant', userId: u('b'), reason: 'rude' })).toMatchObject([{ type: 'participantRemoved' }])
+  })
+
+  test('who was in a room that has shrunk is told that it is closed, also after a redaction', () => {
+    const order = new Table('o1' as RoomId)
+    order.take({ type: 'orderAccepted', orderId: order.roomId, eventId: 'e', occurredAtMs: T0, customerId: u('a'), vendorId: u('b') })
+    const messageId = order.send('a', 'one')
+    order.take({ type: 'orderEnded', orderId: order.roomId, eventId: 'x', occurredAtMs: T0, reason: 'delivered' })
+    order.nowMs += DEDUPE_WINDOW_MS + HOUR
+    order.state = shrinkToStub(order.state!)
+    expect(types(order.ask('mod', { type: 'redactMessage', messageId, messageSeq: 2, reason: 'insult' }))).toEqual(['messageRedacted'])
+    expect(order.ask('b', { type: 'mark', seen: 1 })).toEqual(refusedWith('room_read_only'))
   })
 
   test('as many as may be, and nobody leaves or joins an order', () => {

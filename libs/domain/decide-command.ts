@@ -1,11 +1,13 @@
-import { contentHashOf, contentRefusal, decideBlock, ignored, inSequence, isStorable, refused, toSecond, unchanged } from './decide-parts.ts'
+import { contentRefusal, floodWaitMs } from './content-rules.ts'
+import { contentHashOf, decideBlock, ignored, inSequence, isFullOfChanges, isStorable, refused, targetOf, toSecond, unchanged } from './decide-parts.ts'
 import { decideCreateRoom, decideMembership, type MembershipCommand } from './decide-membership.ts'
+import { decideModeration, decideReport, isModeration, type ModerationCommand } from './decide-moderation.ts'
 import { rememberedAck, rememberedMessage } from './dedupe.ts'
-import { clientMessageIdTimeMs, messageIdOf, type MessageId } from './ids.ts'
+import { clientMessageIdTimeMs, messageIdOf } from './ids.ts'
 import type { RoomCommand } from './inputs.ts'
 import { CLIENT_CLOCK_AHEAD_MS, DEDUPE_WINDOW_MS, fixedLimits, type RoomLimits } from './limits.ts'
 import { payloadProblem } from './payload.ts'
-import { type Entry, isBlocked, type RoomState, type Target } from './room.ts'
+import { type Entry, isBlocked, type RoomState } from './room.ts'
 
 type Command<T extends RoomCommand['type']> = RoomCommand & { readonly type: T }
 
@@ -21,14 +23,20 @@ export function decideCommand(state: RoomState | undefined, command: RoomCommand
   // Before any other rule: what was accepted once stays accepted, also for who has left and in a room that has closed.
   const ack = rememberedAck(state.dedupe, senderId, clientMessageId)
   if (ack) return [{ type: 'repeated', clientMessageId, ack }]
+  if (isModeration(command)) return decideModeration(state, command, timeMs, limits)
   if (state.status === 'closed') return refused('room_read_only')
   const role = state.participants.get(senderId)
   if (role === undefined && command.type !== 'acceptInvitation') return refused('not_a_participant')
-  if (role === 'observer' && command.type !== 'removeParticipant') return refused('not_allowed')
+  if (role === 'observer' && command.type !== 'removeParticipant' && command.type !== 'reportMessage') return refused('not_allowed')
+  if (state.frozen && !isAllowedInFrozen(command)) return refused('room_frozen')
   const decided = decideAllowed(state, command, timeMs, limits)
   // A refusal or an answer costs nothing; what would become an event counts.
   return decided.some((entry) => 'seq' in entry) ? (rateRefusal(state, command, timeMs, limits) ?? decided) : decided
 }
+
+/** Whoever is in a frozen room may go, and may complain. */
+const isAllowedInFrozen = (command: RoomCommand): boolean =>
+  command.type === 'reportMessage' || (command.type === 'removeParticipant' && command.userId === command.senderId)
 
 function rateRefusal(state: RoomState, { senderId }: RoomCommand, timeMs: number, limits: RoomLimits): readonly Entry[] | undefined {
   const { second, counts } = state.sendRate
@@ -36,7 +44,7 @@ function rateRefusal(state: RoomState, { senderId }: RoomCommand, timeMs: number
   return [{ type: 'refused', code: 'rate_limited', retryAfterMs: 1_000 - (timeMs % 1_000) }]
 }
 
-function decideAllowed(state: RoomState, command: Exclude<RoomCommand, { type: 'createRoom' | 'setBlock' | 'mark' }>, timeMs: number, limits: RoomLimits): readonly Entry[] {
+function decideAllowed(state: RoomState, command: Exclude<RoomCommand, ModerationCommand | { type: 'createRoom' | 'setBlock' | 'mark' }>, timeMs: number, limits: RoomLimits): readonly Entry[] {
   switch (command.type) {
     case 'sendMessage':
       return decideSend(state, command, timeMs, limits)
@@ -45,6 +53,8 @@ function decideAllowed(state: RoomState, command: Exclude<RoomCommand, { type: '
       return decideChange(state, command, timeMs, limits)
     case 'react':
       return decideReact(state, command, timeMs)
+    case 'reportMessage':
+      return decideReport(state, command, timeMs)
     default:
       return decideMembership(state, command satisfies MembershipCommand, timeMs, limits)
   }
@@ -52,7 +62,7 @@ function decideAllowed(state: RoomState, command: Exclude<RoomCommand, { type: '
 
 function decideSend(state: RoomState, command: Command<'sendMessage'>, timeMs: number, limits: RoomLimits): readonly Entry[] {
   const { senderId, clientMessageId, content, salt, messageType, payload, replyTo, mentions } = command
-  const code = contentRefusal(content, limits, payload !== undefined)
+  const code = contentRefusal(content, limits, payload)
   if (code) return refused(code)
   if (messageType === 'system') return refused('not_allowed')
   if (payloadProblem(state.roomId, messageType, payload, limits)) return refused('invalid_attachment')
@@ -60,6 +70,8 @@ function decideSend(state: RoomState, command: Command<'sendMessage'>, timeMs: n
   if (isMuted(state)) return refused('message_not_allowed')
   const thread = replyTo === undefined ? undefined : targetOf(state, replyTo, command.replyToSeq)
   if (typeof thread === 'string') return refused(thread)
+  const waitMs = floodWaitMs(state, senderId, content, payload, timeMs, limits.content)
+  if (waitMs !== undefined) return [{ type: 'refused', code: 'duplicate_flood', retryAfterMs: waitMs }]
   const hiddenFor = state.blocks.size === 0 ? [] : [...state.participants.keys()].filter((userId) => isBlocked(state.blocks, senderId, userId))
   return inSequence(state, timeMs, [
     {
@@ -82,16 +94,6 @@ function decideSend(state: RoomState, command: Command<'sendMessage'>, timeMs: n
 
 /** Of two people of whom one has blocked the other neither can write, and neither is told who it was. */
 const isMuted = (state: RoomState): boolean => state.kind === 'direct' && state.blocks.size > 0
-
-/**
- * The message that a command is about: remembered by the room, or, where it is older than that, as the history has it.
- * A code where there is none.
- */
-function targetOf(state: RoomState, messageId: MessageId, historySeq: number | undefined): Target | 'message_not_found' | 'message_deleted' {
-  if (state.changes.get(messageId)?.deleted) return 'message_deleted'
-  const messageSeq = rememberedMessage(state.dedupe, state.roomId, messageId)?.ack.seq ?? historySeq
-  return messageSeq === undefined || messageSeq < 1 || messageSeq > state.headSeq ? 'message_not_found' : { messageId, messageSeq }
-}
 
 function decideChange(state: RoomState, command: Command<'editMessage' | 'deleteMessage'>, timeMs: number, limits: RoomLimits): readonly Entry[] {
   const { senderId: by, clientMessageId, messageId } = command
@@ -121,20 +123,14 @@ function decideReact(state: RoomState, command: Command<'react'>, timeMs: number
   return inSequence(state, timeMs, [{ type: 'reactionSet', ...target, emoji, on, by, clientMessageId }])
 }
 
-/** Those that nobody can change any more are forgotten with the next change, and do not stand in its way. */
-function isFullOfChanges({ changes }: RoomState, timeMs: number, { changedMessagesMax }: RoomLimits): boolean {
-  if (changes.size < changedMessagesMax) return false
-  return [...changes.values()].filter(({ changedMs }) => changedMs >= timeMs - DEDUPE_WINDOW_MS).length >= changedMessagesMax
-}
-
 /** One word without spaces: an emoji with its modifiers, or a short name like `:ship:`. */
 export const isEmoji = (text: string): boolean => text.length > 0 && text.length <= fixedLimits.emojiCharsMax && isStorable(text) && !/[\s\p{Cc}]/u.test(text)
 
 /** Cursors go up, never down, and never beyond the last message. Also in a room that has closed. */
 function decideMark(state: RoomState, command: Command<'mark'>, timeMs: number): readonly Entry[] {
   const { senderId: userId } = command
-  // From then on it may have been forgotten who was in the room.
-  if (state.status === 'closed' && timeMs - state.lastEventMs > DEDUPE_WINDOW_MS) return refused('room_read_only')
+  // From then on it may have been forgotten who was in the room; it stays so where a redaction has come since.
+  if (state.status === 'closed' && (state.participants.size === 0 || timeMs - state.lastEventMs > DEDUPE_WINDOW_MS)) return refused('room_read_only')
   if (!state.participants.has(userId)) return refused('not_a_participant')
   const before = state.receipts.get(userId) ?? { delivered: 0, seen: 0, hidden: false }
   const seen = Math.min(state.messageCount, Math.max(before.seen, command.seen ?? 0))

@@ -1,4 +1,4 @@
-import { codePoints, inSequence, isStorable, refused, unchanged } from './decide-parts.ts'
+import { entering, inSequence, isStorable, isText, refused, unchanged } from './decide-parts.ts'
 import type { UserId } from './ids.ts'
 import type { RoomCommand } from './inputs.ts'
 import { fixedLimits, type RoomLimits } from './limits.ts'
@@ -34,7 +34,7 @@ export function decideMembership(state: RoomState, command: MembershipCommand, t
   const then = (...bodies: RoomEventBody[]) => inSequence(state, timeMs, bodies)
   switch (command.type) {
     case 'addParticipant':
-      return decideAdd(state, command, limits) ?? then({ type: 'participantAdded', participant: { userId: command.userId, role: command.role }, ...asked(command) })
+      return decideAdd(state, command, limits) ?? then({ type: 'participantAdded', participant: { userId: command.userId, role: command.role }, ...entering(state, command.userId), ...asked(command) })
     case 'removeParticipant':
       return decideRemove(state, command, then)
     case 'changeRoom':
@@ -76,10 +76,15 @@ function decideRemove(state: RoomState, command: Command<'removeParticipant'>, t
   if (state.kind !== 'group' && !(isLeaving && mayLeave)) return refused('wrong_room_kind')
   if (!isLeaving && roleOf(state, command) !== 'owner') return refused('not_allowed')
   if (role === undefined) return unchanged(state)
-  const removed: RoomEventBody = { type: 'participantRemoved', participant: { userId, role }, reason: isLeaving ? 'left' : 'removed', ...asked(command) }
-  const heir = role === 'owner' && ownersOf(state).length === 1 ? heirOf(state, userId) : undefined
-  // Before he goes, so that the room is never without an owner; his own event carries the ack.
-  return heir === undefined ? then(removed) : then({ type: 'participantAdded', participant: { userId: heir, role: 'owner' } }, removed)
+  const removed: RoomEventBody & { readonly type: 'participantRemoved' } = { type: 'participantRemoved', participant: { userId, role }, reason: isLeaving ? 'left' : 'removed', ...asked(command) }
+  return then(...withHeir(state, removed))
+}
+
+/** Where the last owner of a group goes, another comes before, so that it is never without one; his own event carries the ack. */
+export function withHeir(state: RoomState, removed: RoomEventBody & { readonly type: 'participantRemoved' }): readonly RoomEventBody[] {
+  const { userId, role } = removed.participant
+  const heir = state.kind === 'group' && role === 'owner' && ownersOf(state).length === 1 ? heirOf(state, userId) : undefined
+  return heir === undefined ? [removed] : [{ type: 'participantAdded', participant: { userId: heir, role: 'owner' } }, removed]
 }
 
 /** Who has been there longest, members before observers. */
@@ -113,7 +118,7 @@ function decideAccept(state: RoomState, command: Command<'acceptInvitation'>, li
   if (state.participants.has(userId)) return unchanged(state)
   if (!state.invited.has(userId)) return refused('not_invited')
   if (state.participants.size >= limits.participantsMax) return refused('too_many_participants')
-  return then({ type: 'participantAdded', participant: { userId, role: 'mediator' }, ...asked(command) })
+  return then({ type: 'participantAdded', participant: { userId, role: 'mediator' }, ...entering(state, userId), ...asked(command) })
 }
 
 /** Takes the mediators out and closes; without a mediator any side may. */
@@ -127,7 +132,6 @@ function decideResolve(state: RoomState, command: Command<'resolveDispute'>, the
   return then(...removed, { type: 'roomClosed', reason: 'resolved', ...(note !== undefined && { note }), ...asked(command) })
 }
 
-const isText = (text: string, charsMax: number): boolean => codePoints(text, charsMax) <= charsMax && isStorable(text)
 const isNameable = (name: string | undefined): boolean => name === undefined || isText(name, fixedLimits.nameCharsMax)
 
 function isMetadata(metadata: Metadata | undefined): boolean {

@@ -1,10 +1,27 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import type { ErrorCode } from './errors.ts'
-import { type ClientMessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
-import type { RoomLimits } from './limits.ts'
+import { rememberedMessage } from './dedupe.ts'
+import { type ClientMessageId, type MessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
+import { DEDUPE_WINDOW_MS, type RoomLimits } from './limits.ts'
 import { payloadText } from './payload.ts'
-import { blockKey, type BlockWord, type Entry, type MessageSentBody, type RoomEventBody, type RoomState } from './room.ts'
+import { blockKey, type BlockWord, type Entry, type MessageSentBody, type RoomEventBody, type RoomState, type Target } from './room.ts'
+
+/**
+ * The message that a command is about: remembered by the room, or, where it is older than that, as the history has it.
+ * A code where there is none.
+ */
+export function targetOf(state: RoomState, messageId: MessageId, historySeq: number | undefined): Target | 'message_not_found' | 'message_deleted' {
+  if (state.changes.get(messageId)?.deleted) return 'message_deleted'
+  const messageSeq = rememberedMessage(state.dedupe, state.roomId, messageId)?.ack.seq ?? historySeq
+  return messageSeq === undefined || messageSeq < 1 || messageSeq > state.headSeq ? 'message_not_found' : { messageId, messageSeq }
+}
+
+/** Those that nobody can change any more are forgotten with the next change, and do not stand in its way. */
+export function isFullOfChanges({ changes }: RoomState, timeMs: number, { changedMessagesMax }: RoomLimits): boolean {
+  if (changes.size < changedMessagesMax) return false
+  return [...changes.values()].filter(({ changedMs }) => changedMs >= timeMs - DEDUPE_WINDOW_MS).length >= changedMessagesMax
+}
 
 /** Gives consecutive seqs, from the room's next one on. */
 export function inSequence(state: RoomState | undefined, timestampMs: number, bodies: readonly RoomEventBody[]): readonly Entry[] {
@@ -17,6 +34,13 @@ export const ignored = (reason: string): readonly Entry[] => [{ type: 'ignored',
 export const refused = (code: ErrorCode): readonly Entry[] => [{ type: 'refused', code }]
 
 export const unchanged = (state: RoomState): readonly Entry[] => [{ type: 'unchanged', headSeq: state.headSeq }]
+
+/** What the room is to somebody who comes in; nothing where he is in already. */
+export function entering({ participants, messageCount, history, receipts, kind, name }: RoomState, userId: UserId) {
+  if (participants.has(userId)) return {}
+  const seen = history === 'fromJoin' ? messageCount : (receipts.get(userId)?.seen ?? 0)
+  return { messageCount, ...(seen > 0 && { seen }), ...(kind !== 'order' && { kind }), ...(name !== null && { name }) }
+}
 
 export const toSecond = (timeMs: number): number => Math.floor(timeMs / 1_000)
 
@@ -35,6 +59,8 @@ export function contentRefusal(content: string, limits: RoomLimits, mayBeEmpty =
 }
 
 export const isStorable = (text: string): boolean => !text.includes('\0') && text.isWellFormed()
+
+export const isText = (text: string, charsMax: number): boolean => codePoints(text, charsMax) <= charsMax && isStorable(text)
 
 /** Counts Unicode code points; stops just above `max`. */
 export function codePoints(text: string, max: number): number {

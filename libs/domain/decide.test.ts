@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { eventHash } from './chain.ts'
 import { decide } from './decide.ts'
 import { contentRefusal } from './decide-parts.ts'
 import { evolve, shrinkToStub } from './evolve.ts'
@@ -12,7 +13,8 @@ import { type Entry, isRoomEvent, newRoom, type OriginalAck, type RoomEvent, typ
 const ROOM = 'order-1' as RoomId
 const T0 = 1_700_000_000_000
 const HOUR = 3_600_000
-const limits = { ...defaultRoomLimits, messagesPerSecondMax: 3 }
+// That the same text over and over is refused is content-rules.test.ts's.
+const limits = { ...defaultRoomLimits, messagesPerSecondMax: 3, content: { ...defaultRoomLimits.content, duplicatesWindowMs: 0 } }
 const u = (id: string) => id as UserId
 
 /** A UUIDv7 of a time. */
@@ -283,7 +285,7 @@ describe('strangers', () => {
   test('an entry of a newer writer takes its seq, if it has one, and changes nothing else', () => {
     const room = { ...newRoom(ROOM), status: 'open' as const, headSeq: 4, lastEventMs: T0 }
     const event = { type: 'messageForwarded', seq: 5, timestampMs: T0 + 1, content: 'x' } as unknown as Entry
-    expect(evolve(room, ROOM, event)).toEqual({ ...room, headSeq: 5, lastEventMs: T0 + 1 })
+    expect(evolve(room, ROOM, event)).toEqual({ ...room, headSeq: 5, lastEventMs: T0 + 1, headHash: eventHash(ROOM, event as RoomEvent) })
     const note = { type: 'somethingHeld', what: 'x' } as unknown as Entry
     expect(evolve(room, ROOM, note)).toEqual(room)
     expect(evolve(undefined, ROOM, note)).toBeUndefined()

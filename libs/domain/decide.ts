@@ -1,5 +1,6 @@
+import { chained } from './chain.ts'
 import { decideCommand } from './decide-command.ts'
-import { decideBlock, ignored, inSequence, orderCardOf } from './decide-parts.ts'
+import { decideBlock, entering, ignored, inSequence, orderCardOf } from './decide-parts.ts'
 import { rememberedAck } from './dedupe.ts'
 import { clientMessageIdOf, directRoomId, type UserId } from './ids.ts'
 import type { OrderEvent, RoomInput } from './inputs.ts'
@@ -13,6 +14,10 @@ import type { CloseReason, Entry, Participant, RoomEventBody, RoomState } from '
  * `state` is undefined where the room was never heard of (or forgotten 30 days after its end).
  */
 export function decide(state: RoomState | undefined, input: RoomInput, nowMs: number, limits: RoomLimits): readonly Entry[] {
+  return chained(state, 'orderId' in input ? input.orderId : input.roomId, decideUnchained(state, input, nowMs, limits))
+}
+
+function decideUnchained(state: RoomState | undefined, input: RoomInput, nowMs: number, limits: RoomLimits): readonly Entry[] {
   const timeMs = Math.max(nowMs, state?.lastEventMs ?? 0)
   switch (input.type) {
     case 'orderAccepted':
@@ -41,7 +46,7 @@ function decideAccepted(
   const bodies: RoomEventBody[] = [{ type: 'roomOpened', participants }]
   const held = state?.heldRider
   if (held && timeMs - held.heldAtMs <= HOLD_WINDOW_MS && !participants.some((p) => p.userId === held.userId)) {
-    bodies.push({ type: 'participantAdded', participant: { userId: held.userId, role: 'rider' } })
+    bodies.push({ type: 'participantAdded', participant: { userId: held.userId, role: 'rider' }, messageCount: 0 })
   }
   if (state?.heldClose) bodies.push({ type: 'roomClosed', reason: state.heldClose.reason })
   return inSequence(state, timeMs, bodies)
@@ -66,7 +71,7 @@ function decideRider(
   if (current === userId) return [stands]
   const bodies: RoomEventBody[] = []
   if (current) bodies.push({ type: 'participantRemoved', participant: { userId: current, role: 'rider' }, reason: 'replaced' })
-  if (present === undefined) bodies.push({ type: 'participantAdded', participant: { userId, role: 'rider' } })
+  if (present === undefined) bodies.push({ type: 'participantAdded', participant: { userId, role: 'rider' }, ...entering(state, userId) })
   return [...inSequence(state, timeMs, bodies), stands]
 }
 

@@ -15,6 +15,7 @@ export const errorCatalogue = {
   // What they may do
   not_a_participant: { retriable: false, httpStatus: 403, message: 'you are not a participant of this room' },
   admin_is_read_only: { retriable: false, httpStatus: 403, message: 'admins read everything and write nothing' },
+  moderator_only: { retriable: false, httpStatus: 403, message: 'this needs the role moderator' },
   admin_only: { retriable: false, httpStatus: 403, message: 'this needs the role admin' },
   room_not_found: { retriable: false, httpStatus: 404, message: 'no such room' },
   room_read_only: { retriable: false, httpStatus: 409, message: 'the room is closed for writing' },
@@ -24,6 +25,11 @@ export const errorCatalogue = {
   message_not_allowed: { retriable: false, httpStatus: 403, message: 'messages cannot be exchanged in this room' },
   wrong_room_kind: { retriable: false, httpStatus: 409, message: 'this is not possible in a room of this kind' },
   message_not_found: { retriable: false, httpStatus: 404, message: 'no such message in this room, or too old for this' },
+  room_frozen: { retriable: false, httpStatus: 409, message: 'a moderator has frozen the room: nobody can write for now' },
+  content_not_allowed: { retriable: false, httpStatus: 422, message: 'the message has words that are not allowed here' },
+  link_not_allowed: { retriable: false, httpStatus: 422, message: 'links to this host are not allowed here' },
+  duplicate_flood: { retriable: true, httpStatus: 429, message: 'the same message too often: say something else, or wait' },
+  chat_not_found: { retriable: false, httpStatus: 404, message: 'no such chat among yours' },
   message_deleted: { retriable: false, httpStatus: 409, message: 'the message was deleted' },
   edit_window_over: { retriable: false, httpStatus: 409, message: 'the message is too old to be edited or deleted' },
   // What they sent
@@ -48,7 +54,7 @@ export const errorCatalogue = {
   too_many_pending: { retriable: true, httpStatus: 429, message: 'too many requests without an answer on this socket' },
   too_many_participants: { retriable: false, httpStatus: 409, message: 'the room has as many people as it may have' },
   too_many_changes: { retriable: true, httpStatus: 429, message: 'too many messages of this room were edited or deleted in a short time' },
-  too_many_rooms: { retriable: false, httpStatus: 429, message: 'this socket has joined too many rooms' },
+  too_many_rooms: { retriable: false, httpStatus: 429, message: 'too many rooms: those that a socket has joined, and the conversations that a user has made, are limited' },
   // What is out of order on our side
   unavailable: { retriable: true, httpStatus: 503, message: 'a server that this needs cannot be reached: try again' },
   history_unavailable: { retriable: true, httpStatus: 503, message: 'the history cannot be read now: try again' },
@@ -67,6 +73,7 @@ export const errorCatalogue = {
   invalid_event: { retriable: false, httpStatus: 400, message: 'a field of the order event is missing or malformed' },
   event_too_old: { retriable: false, httpStatus: 400, message: 'the order event is older than 28 days' },
   undecodable: { retriable: false, httpStatus: 400, message: 'the record cannot be decoded' },
+  delivery_refused: { retriable: false, httpStatus: 502, message: 'a notification cannot be delivered' },
   wrong_partition: { retriable: false, httpStatus: 400, message: 'the record is not in the partition of its key' },
   // What stops a process: an operator has to look (docs/operations.md)
   config_invalid: { retriable: false, httpStatus: 500, message: 'the configuration is not valid' },

@@ -1,7 +1,9 @@
 import { emptyLedger, remember } from './dedupe.ts'
+import { eventHash } from './chain.ts'
+import { withRepeat } from './content-rules.ts'
 import { toSecond } from './decide-parts.ts'
 import { DEDUPE_WINDOW_MS } from './limits.ts'
-import { type BlockKey, blockKey, type Entry, isRoomEvent, type MessageChange, newRoom, type RoomEvent, type RoomState } from './room.ts'
+import { type BlockKey, blockKey, type Entry, isRoomEvent, type MessageChange, newRoom, type RoomEvent, type RoomState, seenBy } from './room.ts'
 import { type ClientMessageId, type MessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
 
 /**
@@ -32,7 +34,7 @@ export function evolve(state: RoomState | undefined, roomId: RoomId, entry: Entr
     default: {
       // A note or reply that only a newer writer knows.
       if (!isRoomEvent(entry)) return state
-      const after = applyEvent({ ...room, headSeq: entry.seq, lastEventMs: entry.timestampMs }, entry)
+      const after = applyEvent({ ...room, headSeq: entry.seq, lastEventMs: entry.timestampMs, headHash: eventHash(roomId, entry) }, entry)
       return 'by' in entry && entry.by && entry.clientMessageId ? rememberCommand(after, entry, entry.by, entry.clientMessageId) : after
     }
   }
@@ -42,12 +44,13 @@ function applyEvent(room: RoomState, event: RoomEvent): RoomState {
   switch (event.type) {
     case 'roomOpened': {
       const participants = new Map(event.participants.map((p) => [p.userId, p.role]))
-      const { kind = 'order', name, metadata = {} } = event
-      return { ...room, kind, name: name || null, metadata, status: 'open', participants, heldRider: null, heldClose: null }
+      const { kind = 'order', name, metadata = {}, history = 'all' } = event
+      return { ...room, kind, name: name || null, metadata, history, status: 'open', participants, heldRider: null, heldClose: null }
     }
     case 'participantAdded': {
       const { userId, role } = event.participant
-      return { ...room, participants: new Map([...room.participants, [userId, role]]), invited: without(room.invited, userId) }
+      const receipts = event.seen === undefined ? room.receipts : seenBy(room.receipts, userId, event.seen)
+      return { ...room, participants: new Map([...room.participants, [userId, role]]), invited: without(room.invited, userId), receipts }
     }
     case 'participantRemoved': {
       const participants = new Map(room.participants)
@@ -60,7 +63,9 @@ function applyEvent(room: RoomState, event: RoomEvent): RoomState {
       return {
         ...room,
         messageCount: messageIndex,
+        receipts: seenBy(room.receipts, event.senderId, messageIndex),
         sendRate: countSend(room, event.senderId, timestampMs),
+        repeats: withRepeat(room.repeats, event.senderId, event.content, event.payload, timestampMs),
         dedupe: remember(room.dedupe, event.senderId, event.clientMessageId, ack, timestampMs),
       }
     }
@@ -72,6 +77,10 @@ function applyEvent(room: RoomState, event: RoomEvent): RoomState {
       const { userId, delivered, seen, hidden = false } = event
       return { ...room, receipts: new Map([...room.receipts, [userId, { delivered, seen, hidden }]]) }
     }
+    case 'messageRedacted':
+      return withChange(room, event.messageId, { revision: room.changes.get(event.messageId)?.revision ?? 0, deleted: true, changedMs: event.timestampMs })
+    case 'roomFrozen':
+      return { ...room, frozen: event.on }
     case 'roomChanged':
       return { ...room, name: event.name === undefined ? room.name : event.name || null, metadata: event.metadata ?? room.metadata }
     case 'mediatorInvited':
@@ -82,7 +91,7 @@ function applyEvent(room: RoomState, event: RoomEvent): RoomState {
       return { ...room, blocks: event.on ? new Set([...blocks, key]) : blocks, blockTimes: withTime(room.blockTimes, key, event.occurredAtMs) }
     }
     case 'roomClosed':
-      return { ...room, status: 'closed', sendRate: { second: 0, counts: new Map() } }
+      return { ...room, status: 'closed', sendRate: { second: 0, counts: new Map() }, repeats: new Map() }
     default:
       return room
   }
@@ -121,9 +130,10 @@ function countSend(room: RoomState, senderId: UserId, timestampMs: number): Room
 
 /**
  * A closed room whose every clientMessageId has expired needs no more than (closed, head): any command is refused by
- * then, with or without what is dropped here, so when exactly this happens changes no decision.
+ * then, with or without what is dropped here, so when exactly this happens changes no decision; but for a redaction, which
+ * may be made once more where it was forgotten that there is one.
  */
 export function shrinkToStub(room: RoomState): RoomState {
-  const { roomId, kind, headSeq, messageCount, lastEventMs, dedupe } = room
-  return { ...newRoom(roomId), kind, status: 'closed', headSeq, messageCount, lastEventMs, dedupe: { ...emptyLedger, firstBucket: dedupe.firstBucket + dedupe.buckets.length } }
+  const { roomId, kind, headSeq, messageCount, lastEventMs, dedupe, headHash } = room
+  return { ...newRoom(roomId), kind, status: 'closed', headSeq, messageCount, lastEventMs, headHash, dedupe: { ...emptyLedger, firstBucket: dedupe.firstBucket + dedupe.buckets.length } }
 }

@@ -1,7 +1,8 @@
 import type { ErrorCode } from './errors.ts'
 import type { ClientMessageId, MessageId, RoomId, UserId } from './ids.ts'
+import type { Chat, InboxTotals, LastMessage } from './inbox.ts'
 import type { MessagePayload } from './payload.ts'
-import type { CloseReason, HistoryRule, MessageType, Metadata, Participant, RemovalReason, Role, RoomKind, Target } from './room.ts'
+import type { CloseReason, HistoryRule, MessageType, Metadata, Participant, RemovalReason, ReportReason, Role, RoomKind, Target } from './room.ts'
 
 /**
  * The frames of subprotocol `chat.v1`: JSON text, one object a frame. docs/protocol.md is their reference.
@@ -63,6 +64,14 @@ export type ClientFrame =
   | (RoomRequest & { readonly type: 'inviteMediator'; readonly userId: UserId })
   | (RoomRequest & { readonly type: 'acceptInvitation' })
   | (RoomRequest & { readonly type: 'resolveDispute'; readonly note?: string })
+  | (RoomRequest & { readonly type: 'reportMessage'; readonly messageId: MessageId; readonly reason: ReportReason; readonly note?: string })
+  /**
+   * One's own list of chats: all that has changed above `cursor` (the last `userSeq` that the client holds; default 0:
+   * everything) comes in `inboxPage`s, then the reply `synced`; from then on each change as it happens.
+   */
+  | { readonly id?: RequestId; readonly type: 'sync'; readonly cursor?: number }
+  /** Of one's own list. `mutedUntilMs` 0: not muted; 8640000000000000: for ever. Left out: as it was. */
+  | { readonly id?: RequestId; readonly type: 'setChat'; readonly roomId: RoomId; readonly mutedUntilMs?: number; readonly archived?: boolean }
   | { readonly id?: RequestId; readonly type: 'authenticate'; readonly token: string }
   | { readonly id?: RequestId; readonly type: 'ping' }
 
@@ -75,7 +84,7 @@ type RoomRequest = {
 
 export type ServerFrame = ReplyFrame | PushFrame
 
-export type ReplyFrame = AckFrame | ErrorFrame | JoinedFrame
+export type ReplyFrame = AckFrame | ErrorFrame | JoinedFrame | SyncedFrame
 
 /** Of a `sendMessage` it carries all fields to `timestamp`; of `leave`, `authenticate` and `ping` only what is said there. */
 export type AckFrame = {
@@ -93,6 +102,10 @@ export type AckFrame = {
   readonly repeated?: true
   /** The event that a request other than `sendMessage` has made, as the others get it; it stands in its place in the order. */
   readonly event?: RoomUpdatedFrame
+  /** Answer to `setChat`: what it has made of the chat; the user's other sockets get it as a frame of its own. */
+  readonly userSeq?: number
+  readonly chat?: ChatFields
+  readonly totals?: InboxTotals
   /** True where it was so already: no event was made. */
   readonly unchanged?: true
   /** Answer to `ping`. */
@@ -122,6 +135,8 @@ export type JoinedFrame = {
   readonly headSeq: number
   readonly messageCount: number
   readonly readOnly: boolean
+  /** By a moderator: nobody writes for now. */
+  readonly frozen?: true
   readonly participants: readonly Participant[]
   readonly kind: RoomKind
   readonly name?: string
@@ -144,18 +159,72 @@ export type PushFrame =
       readonly expiresAtMs: number
     }
   | RoomEventFrame
+  | InboxPageFrame
+  | InboxFrame
   /** Everything up to `seq` has been replayed: what follows is live. */
   | { readonly type: 'caughtUp'; readonly roomId: RoomId; readonly seq: number }
   /** The room was left without the client asking: nothing more of it will come on this socket. */
   | { readonly type: 'left'; readonly roomId: RoomId; readonly code: ErrorCode }
-  /** `heads`: the head seq of each joined room; one above what the client holds means: join again with `since`. */
-  | { readonly type: 'heartbeat'; readonly serverTimeMs: number; readonly heads: Readonly<Record<string, number>> }
+  /**
+   * `heads`: the head seq of each joined room; one above what the client holds means: join again with `since`. `userSeq`, of a
+   * socket that is synced: the last change that it was handed; one above what the client holds means: sync again.
+   */
+  | { readonly type: 'heartbeat'; readonly serverTimeMs: number; readonly heads: Readonly<Record<string, number>>; readonly userSeq?: number }
   /** Without a seq, and never replayed. `on` lasts 5 s unless it comes again. */
   | { readonly type: 'typing'; readonly roomId: RoomId; readonly userId: UserId; readonly on: boolean }
   /** Of people of a joined room: all at the join, then who changes. */
   | { readonly type: 'presence'; readonly roomId: RoomId; readonly users: readonly PresenceFields[] }
   /** The present data of a watched product. */
   | { readonly type: 'cardUpdated'; readonly productId: string; readonly product: ProductFields }
+
+/** The answer to `sync`: everything up to `userSeq` has come; what follows is `userSeq + 1` and so on, no holes. */
+export type SyncedFrame = {
+  /** Left out where this node had to read again by itself. */
+  readonly id?: RequestId
+  readonly type: 'synced'
+  readonly userSeq: number
+  readonly totals: InboxTotals
+  /** True while the log cannot be read: what is newer than the history in Postgres comes later, in order. */
+  readonly stale?: true
+}
+
+/** Chats that have changed, in the order of their last change, each as it is now; also those that were left. */
+export type InboxPageFrame = { readonly type: 'inboxPage'; readonly chats: readonly (ChatFields & { readonly userSeq: number })[] }
+
+/**
+ * One change of one's own list, live, after `synced`. roomAdded: also by an invitation (`status`). unreadChanged: messages,
+ * also one's own. roomRead: seen, on whichever device. chatChanged: closed, renamed, another role, muted, archived.
+ */
+export type InboxFrame = {
+  readonly type: 'roomAdded' | 'roomRemoved' | 'unreadChanged' | 'roomRead' | 'chatChanged'
+  /** Per user, from 1, no holes: one above the last means that nothing is missing. */
+  readonly userSeq: number
+  readonly timestamp: number
+  readonly chat: ChatFields
+  readonly totals: InboxTotals
+}
+
+/** Fields with `?` are left out where they have nothing to say. */
+export type ChatFields = {
+  readonly roomId: RoomId
+  /** Of the room, as of which this holds. */
+  readonly roomSeq: number
+  readonly status: Chat['status']
+  readonly kind: RoomKind
+  readonly role?: Role
+  readonly name?: string
+  readonly messageCount: number
+  /** messageCount minus seen. */
+  readonly unread: number
+  /** Unread ones that mention this user. */
+  readonly mentions: number
+  readonly lastActivityMs: number
+  /** Without its content, which may have been edited or erased: join the room, or ask the api. */
+  readonly last?: LastMessage
+  readonly closed?: true
+  readonly mutedUntilMs?: number
+  readonly archived?: true
+}
 
 export type ReceiptFields = { readonly userId: UserId; readonly delivered: number; readonly seen: number }
 
@@ -200,6 +269,8 @@ export type NewMessageFrame = {
   /** How often it was edited, in a replay. */
   readonly revision?: number
   readonly deleted?: true
+  /** By a moderator, for this reason; `deleted` too. */
+  readonly redacted?: string
   /** Between the sender and this user there is a block. */
   readonly hidden?: true
 } & MessagePayload
@@ -218,6 +289,11 @@ export type RoomUpdatedFrame = {
   /** `content` null: a later revision is known already, or it was deleted. */
   | ({ readonly event: 'messageEdited'; readonly revision: number; readonly content: string | null; readonly by: UserId } & Target)
   | ({ readonly event: 'messageDeleted'; readonly by: UserId } & Target)
+  /** By a moderator. */
+  | ({ readonly event: 'messageRedacted'; readonly reason: string; readonly by: UserId } & Target)
+  /** To who has reported it, and to moderators and admins. */
+  | ({ readonly event: 'messageReported'; readonly reason: ReportReason; readonly note?: string; readonly by: UserId } & Target)
+  | { readonly event: 'roomFrozen'; readonly on: boolean; readonly reason?: string; readonly by: UserId }
   | ({ readonly event: 'reactionSet'; readonly emoji: string; readonly on: boolean; readonly by: UserId } & Target)
   | ({ readonly event: 'receiptMoved' } & ReceiptFields)
   | { readonly event: 'roomChanged'; readonly name?: string; readonly metadata?: Metadata; readonly by?: UserId }

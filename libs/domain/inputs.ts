@@ -1,5 +1,5 @@
 import type { ClientMessageId, MessageId, RoomId, UserId } from './ids.ts'
-import type { BlockWord, CloseReason, HistoryRule, MessageType, Metadata, Participant, Role, RoomKind } from './room.ts'
+import type { BlockWord, CloseReason, HistoryRule, MessageType, Metadata, Participant, ReportReason, Role, RoomKind } from './room.ts'
 
 /** What `room-state` reads: an order event, or what somebody asked for. Shapes follow schemas/*.avsc. */
 export type RoomInput = OrderEvent | RoomCommand
@@ -64,5 +64,10 @@ export type RoomCommandBody =
   | { readonly type: 'inviteMediator'; readonly userId: UserId }
   | { readonly type: 'acceptInvitation' }
   | { readonly type: 'resolveDispute'; readonly note?: string }
+  | { readonly type: 'reportMessage'; readonly messageId: MessageId; readonly messageSeq?: number; readonly reason: ReportReason; readonly note?: string }
+  /** These three of a moderator, whose token the writer has verified; the first also of the moderation service. */
+  | { readonly type: 'redactMessage'; readonly messageId: MessageId; readonly messageSeq?: number; readonly reason: string }
+  | { readonly type: 'freezeRoom'; readonly on: boolean; readonly reason?: string }
+  | { readonly type: 'expelParticipant'; readonly userId: UserId; readonly reason: string }
   /** From `relay` alone, which follows the pair's room; the time is that of the pair's own word. */
   | ({ readonly type: 'setBlock' } & BlockWord)

@@ -7,7 +7,7 @@ import { CLIENT_CLOCK_AHEAD_MS, DEDUPE_WINDOW_MS, defaultRoomLimits, fixedLimits
 import { type Attachment, attachmentKeyPrefix, payloadText } from './payload.ts'
 import type { Entry, Participant, RoomState } from './room.ts'
 
-/** Every bound of limits.ts: what is just within becomes an event, what is just beyond gets the code that docs/protocol.md says. */
+/** Every bound of limits.ts: what is just within becomes an event, what is just beyond gets the code that docs/limits.md says. */
 const T0 = 1_700_000_000_000
 const SECOND_MS = 1_000
 const u = (id: string) => id as UserId

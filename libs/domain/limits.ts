@@ -16,9 +16,24 @@ export type RoomLimits = {
   readonly attachmentBytesMax: number
   /** Hosts that attachments may be linked from, and uploads are served from: `invalid_attachment` for others. */
   readonly attachmentHosts: readonly string[]
+  readonly content: ContentRules
+}
+
+/** What may be said, judged by the log before anybody sees it. Pure: the same for the same text. */
+export type ContentRules = {
+  /** Words or phrases, found in any spelling of them (content-rules.ts): `content_not_allowed`. */
+  readonly bannedWords: readonly string[]
+  /** Links in texts: `link_not_allowed` unless all are to these hosts or below them. Undefined: any are allowed. */
+  readonly linkHosts: readonly string[] | undefined
+  /** The same text of one sender in one room, in a row and within the window: `duplicate_flood` above. A window of 0: never. */
+  readonly duplicatesMax: number
+  readonly duplicatesWindowMs: number
 }
 
 const MINUTE_MS = 60_000
+/** What `duplicatesMax` and `duplicatesWindowMs` may be at most: a room remembers no more. */
+export const DUPLICATES_MAX_MAX = 20
+export const DUPLICATES_WINDOW_MAX_MS = 60 * MINUTE_MS
 const DAY_MS = 24 * 60 * MINUTE_MS
 
 export const defaultRoomLimits: RoomLimits = {
@@ -30,6 +45,7 @@ export const defaultRoomLimits: RoomLimits = {
   attachmentsMax: 10,
   attachmentBytesMax: 25 * 1024 * 1024,
   attachmentHosts: [],
+  content: { bannedWords: [], linkHosts: undefined, duplicatesMax: 5, duplicatesWindowMs: MINUTE_MS },
 }
 
 /** What is the same in every deployment; the code of what exceeds it in brackets. */
@@ -48,7 +64,7 @@ export const fixedLimits = {
   payloadCharsMax: 16_384,
   /** Mediators invited to one dispute (`too_many_participants`). */
   invitedMax: 10,
-  /** Of what was said when a dispute was resolved, in code points (`invalid_request`). */
+  /** Of what was said when a dispute was resolved, of a report's note and of a moderator's reason, in code points (`invalid_request`). */
   noteCharsMax: 1_000,
 } as const
 

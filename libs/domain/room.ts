@@ -11,7 +11,8 @@ export type RoomKind = (typeof roomKinds)[number]
 export const roles = ['customer', 'vendor', 'rider', 'client', 'provider', 'owner', 'member', 'mediator', 'observer'] as const
 export type Role = (typeof roles)[number]
 export type CloseReason = 'delivered' | 'cancelled' | 'resolved'
-export type RemovalReason = 'replaced' | 'left' | 'removed' | 'resolved'
+/** moderated: by a moderator. */
+export type RemovalReason = 'replaced' | 'left' | 'removed' | 'resolved' | 'moderated'
 export type Participant = { readonly userId: UserId; readonly role: Role }
 /** What newcomers see: everything, or only what came after they did. */
 export type HistoryRule = 'all' | 'fromJoin'
@@ -20,8 +21,16 @@ export type Metadata = Readonly<Record<string, string>>
 export const messageTypes = ['image', 'file', 'location', 'productCard', 'orderCard', 'system'] as const
 export type MessageType = (typeof messageTypes)[number]
 
+export const reportReasons = ['spam', 'abuse', 'fraud', 'other'] as const
+export type ReportReason = (typeof reportReasons)[number]
+
 /** A durable room event. Each takes the next `seq` of its room: from 1, no holes. Times are ms since 1970. */
-export type RoomEvent = { readonly seq: number; readonly timestampMs: number } & RoomEventBody
+export type RoomEvent = {
+  readonly seq: number
+  readonly timestampMs: number
+  /** `eventHash` of the event before, of the first event `genesisHash` (chain.ts). Left out by writers of before. */
+  readonly prevHash?: string
+} & RoomEventBody
 
 /**
  * Of an event that a command has made: `by` who asked, and the id under which a repeat of the command gets this event's
@@ -44,8 +53,18 @@ export type RoomEventBody =
       /** What it is about: the order, or the job. */
       readonly subjectId?: string
     }
-  | ({ readonly type: 'participantAdded'; readonly participant: Participant } & Asked)
-  | ({ readonly type: 'participantRemoved'; readonly participant: Participant; readonly reason: RemovalReason } & Asked)
+  | ({
+      readonly type: 'participantAdded'
+      readonly participant: Participant
+      /** What the room is to who comes in; left out where somebody who is in already gets another role. */
+      readonly messageCount?: number
+      /** messageIndex up to which he has seen all, or need not: what was before him in a room that is `fromJoin`. Left out: 0. */
+      readonly seen?: number
+      /** Left out: order. */
+      readonly kind?: RoomKind
+      readonly name?: string
+    } & Asked)
+  | ({ readonly type: 'participantRemoved'; readonly participant: Participant; readonly reason: RemovalReason; /** Why a moderator did it: for the audit. */ readonly note?: string } & Asked)
   | MessageSentBody
   | ({ readonly type: 'messageEdited' } & Target & Content & { readonly revision: number } & Required<Asked>)
   | ({ readonly type: 'messageDeleted' } & Target & Required<Asked>)
@@ -59,6 +78,12 @@ export type RoomEventBody =
       /** He does not want others to know. */
       readonly hidden?: true
     }
+  /** To moderators and admins, and to who has reported it. */
+  | ({ readonly type: 'messageReported'; readonly reason: ReportReason; readonly note?: string } & Target & Required<Asked>)
+  /** Participants see no content of any revision from here on. Also in a room that has closed. */
+  | ({ readonly type: 'messageRedacted'; readonly reason: string } & Target & Required<Asked>)
+  /** While it is, participants read and mark, and write nothing. */
+  | ({ readonly type: 'roomFrozen'; readonly on: boolean; readonly reason?: string } & Required<Asked>)
   | ({ readonly type: 'roomChanged'; readonly name?: string; readonly metadata?: Metadata } & Asked)
   | ({ readonly type: 'mediatorInvited'; readonly userId: UserId } & Asked)
   /** Between two people of this room. In a direct room nobody can send while there is one; elsewhere `hiddenFor` marks. */
@@ -153,6 +178,9 @@ export type Receipt = { readonly delivered: number; readonly seen: number; reado
 /** Of a message that was edited or deleted, for as long as it may be edited. */
 export type MessageChange = { readonly revision: number; readonly deleted: boolean; readonly changedMs: number }
 
+/** What somebody has said last, and when, as often as he has said it in a row (content-rules.ts). */
+export type Repeat = { readonly digest: string; readonly timesMs: readonly number[] }
+
 /** The state that `decide` reads and `evolve` makes. Immutable. */
 export type RoomState = {
   readonly roomId: RoomId
@@ -166,12 +194,18 @@ export type RoomState = {
   readonly participants: ReadonlyMap<UserId, Role>
   readonly name: string | null
   readonly metadata: Metadata
+  readonly history: HistoryRule
+  /** By a moderator. */
+  readonly frozen: boolean
+  /** `eventHash` of the last event; null: none yet, or one of a writer of before. */
+  readonly headHash: string | null
   /** Mediators who may come in. */
   readonly invited: ReadonlySet<UserId>
   /** `<blocker> <blocked>` */
   readonly blocks: ReadonlySet<BlockKey>
   /** When the last word about a block was said, also of those that were lifted: an earlier one that comes later loses. */
   readonly blockTimes: ReadonlyMap<BlockKey, number>
+  /** Who writes has seen what he answers: sending moves the sender's own. */
   readonly receipts: ReadonlyMap<UserId, Receipt>
   readonly changes: ReadonlyMap<MessageId, MessageChange>
   /** The winning assignment's time, and before opening its rider too. */
@@ -180,6 +214,8 @@ export type RoomState = {
   readonly heldClose: { readonly reason: CloseReason; readonly heldAtMs: number } | null
   /** Commands that became events, per sender within one second of event time. */
   readonly sendRate: { readonly second: number; readonly counts: ReadonlyMap<UserId, number> }
+  /** Of each sender, against the same message over and over. */
+  readonly repeats: ReadonlyMap<UserId, Repeat>
   readonly dedupe: DedupeLedger
 }
 
@@ -200,6 +236,9 @@ export function newRoom(roomId: RoomId): RoomState {
     participants: new Map(),
     name: null,
     metadata: {},
+    history: 'all',
+    frozen: false,
+    headHash: null,
     invited: new Set(),
     blocks: new Set(),
     blockTimes: new Map(),
@@ -209,8 +248,19 @@ export function newRoom(roomId: RoomId): RoomState {
     heldRider: null,
     heldClose: null,
     sendRate: { second: 0, counts: new Map() },
+    repeats: new Map(),
     dedupe: emptyLedger,
   }
+}
+
+/**
+ * The receipts once somebody has seen all up to `seen`: by writing, or because what was before him is not his to read.
+ * Whether others are told stays as it was; where he has never said so, they are not.
+ */
+export function seenBy(receipts: ReadonlyMap<UserId, Receipt>, userId: UserId, seen: number): ReadonlyMap<UserId, Receipt> {
+  const before = receipts.get(userId)
+  if (before && before.seen >= seen) return receipts
+  return new Map(receipts).set(userId, { delivered: Math.max(seen, before?.delivered ?? 0), seen, hidden: before?.hidden ?? true })
 }
 
 /** What has a `seq` is durable, of whatever type: one that a newer writer knows alone keeps its place too. */

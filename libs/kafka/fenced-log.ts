@@ -6,6 +6,7 @@ import { BATCH_BYTES_MAX, type TopicName } from '#libs/streams/topics.ts'
 import { BatchingProducer } from './batching-producer.ts'
 import type { KafkaClient } from './client.ts'
 import type { PositionedConsumer } from './positioned-consumer.ts'
+import { readLog, readUpTo } from './read-back.ts'
 import { toMessage } from './record.ts'
 import type { OffsetsAdmin } from './topics-admin.ts'
 
@@ -17,18 +18,11 @@ export type PartitionDeps = {
   readonly appends: SharedAppends
 }
 
-/** A read that brings nothing for this long is given up; the takeover is tried again. */
-const READ_STALL_MS = 30_000
-
 /** One partition of a topic as the fenced log. */
 export function kafkaFencedLog(deps: PartitionDeps, topic: TopicName, partition: number): FencedLog {
   return {
     openAppender: () => deps.appends.openAppender(topic, partition),
-    async read(from, upTo, onRecords, signal) {
-      const { low } = await deps.offsets.range(topic, partition)
-      if (from < low) throw new ChatError('input_position_lost', `${topic}[${partition}] begins at ${low}, the restore needs ${from}`)
-      await readUntil(deps.reader, { topic, partition, from, upTo, onRecords, signal })
-    },
+    read: (from, upTo, onRecords, signal) => readLog(deps, { topic, partition, from, upTo, onRecords, signal }),
   }
 }
 
@@ -97,7 +91,7 @@ export function kafkaSnapshotLog(deps: PartitionDeps, topic: TopicName, partitio
       const { low } = await deps.offsets.range(topic, partition)
       // What lies above is not ours to read: a later owner's.
       const upToSentinel = (records: readonly InRecord[]) => onRecords(records.filter((r) => r.offset <= upTo))
-      await readUntil(deps.reader, { topic, partition, from: low, upTo, onRecords: upToSentinel, signal })
+      await readUpTo(deps.reader, { topic, partition, from: low, upTo, onRecords: upToSentinel, signal })
     },
   }
 }
@@ -156,47 +150,6 @@ function* chunks(records: readonly OutRecord[]): Generator<OutRecord[]> {
 
 async function disconnect(kafka: KafkaClient, producer: Producer): Promise<void> {
   await producer.disconnect().catch((err: unknown) => kafka.logger.debug({ err }, 'disconnecting a producer'))
-}
-
-/** Fetched batches that may wait to be handled; then the next ones wait at the broker, not in our memory. */
-const READ_BATCHES_MAX = 8
-
-type ReadOptions = {
-  readonly topic: TopicName
-  readonly partition: number
-  readonly from: bigint
-  readonly upTo: bigint
-  readonly onRecords: (records: readonly InRecord[]) => Promise<void>
-  readonly signal: AbortSignal
-}
-
-/** Reads one partition until an offset at or above `upTo` was handled. */
-async function readUntil(reader: PositionedConsumer, { topic, partition, from, upTo, onRecords, signal }: ReadOptions): Promise<void> {
-  signal.throwIfAborted()
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const onAbort = () => reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  const stalled = setTimeout(() => reject(new ChatError('unavailable', `reading ${topic}[${partition}] from ${from} to ${upTo} has stalled`)), READ_STALL_MS)
-  let handled = Promise.resolve()
-  let waiting = 0
-  try {
-    reader.open(topic, partition, from, (records) => {
-      stalled.refresh()
-      if (++waiting >= READ_BATCHES_MAX) reader.hold(topic, partition, 'handling', true)
-      handled = handled
-        .then(() => onRecords(records.filter((r) => r.offset <= upTo)))
-        .then(() => {
-          if (--waiting === 0) reader.hold(topic, partition, 'handling', false)
-          if (records.at(-1)!.offset >= upTo) resolve()
-        })
-        .catch(reject)
-    })
-    await promise
-  } finally {
-    clearTimeout(stalled)
-    signal.removeEventListener('abort', onAbort)
-    reader.closePartition(topic, partition)
-  }
 }
 
 /** Input topics of one partition, read by a shared consumer of the processors' group. */

@@ -21,7 +21,7 @@ export type PositionedConsumerOptions = {
    * The process should end: the consumer has stopped for good, or (ChatError `input_position_lost`) a position is not in
    * its topic any more, or not yet.
    */
-  readonly onFailed: (err: Error) => void
+  readonly onFailed: (err: Error, topic?: TopicName) => void
 }
 
 type Open = {
@@ -131,6 +131,14 @@ export class PositionedConsumer {
     const entry: Open = { topic, partition, sink, next: position, held: new Set(), strays: 0 }
     this.#open.set(key(topic, partition), entry)
     this.#apply(entry)
+  }
+
+  /**
+   * The offset that comes next in an open partition: all below was given to its sink, or is nothing that it would be given
+   * (control records, say). Undefined: it is not open.
+   */
+  position(topic: TopicName, partition: number): bigint | undefined {
+    return this.#open.get(key(topic, partition))?.next
   }
 
   closePartition(topic: TopicName, partition: number): void {
@@ -244,7 +252,7 @@ export class PositionedConsumer {
     if (!entry || entry.held.size > 0) return
     if (fetchedFrom !== entry.next || records.length === 0) {
       if (records.length > 0 && ++entry.strays > STRAYS_MAX) {
-        this.#options.onFailed(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${entry.next}, got ${fetchedFrom}`))
+        this.#options.onFailed(new ChatError('input_position_lost', `${topic}[${partition}]: asked for ${entry.next}, got ${fetchedFrom}`), topic)
         return
       }
       this.#apply(entry)

@@ -43,13 +43,18 @@ const entries: Record<Entry['type'], Entry> = {
   roomChanged: { type: 'roomChanged', ...at, ...asked, name: 'n', metadata: { k: 'v' } },
   mediatorInvited: { type: 'mediatorInvited', ...at, ...asked, userId: user('m') },
   blockSet: { type: 'blockSet', ...at, blockerId: user('a'), blockedId: user('b'), on: false },
+  messageReported: { type: 'messageReported', ...at, ...target, ...asked, reason: 'abuse' },
+  messageRedacted: { type: 'messageRedacted', ...at, ...target, ...asked, reason: 'r' },
+  roomFrozen: { type: 'roomFrozen', ...at, ...asked, on: true },
   blockStands: { type: 'blockStands', blockerId: user('a'), blockedId: user('b'), occurredAtMs: 5 },
 }
 
 /** What may be left out, given. */
 const full: readonly Entry[] = [
   { type: 'roomOpened', ...at, participants: [], kind: 'group', creatorId: user('a'), name: 'n', metadata: { a: 'b' }, history: 'fromJoin', subjectId: 'j1' },
-  { type: 'participantAdded', ...at, participant: rider, ...asked },
+  { type: 'participantAdded', ...at, participant: rider, messageCount: 3, seen: 2, kind: 'group', name: 'n', prevHash: 'h', ...asked },
+  { type: 'messageReported', ...at, ...target, ...asked, reason: 'other', note: 'n', prevHash: 'h' },
+  { type: 'roomFrozen', ...at, ...asked, on: false, reason: 'r', prevHash: 'h' },
   { type: 'participantRemoved', ...at, participant: rider, reason: 'left', ...asked },
   { type: 'messageSent', ...at, ...message, messageType: 'image', payload: '{}', replyTo: 'm0' as MessageId, replyToSeq: 1, mentions: [user('b')], hiddenFor: [user('b')] },
   { type: 'roomClosed', ...at, reason: 'resolved', note: 'n', ...asked },

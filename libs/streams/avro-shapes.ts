@@ -1,30 +1,13 @@
 import type { ClientMessageId, MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import type { DedupeBucket } from '#libs/domain/dedupe.ts'
 import type { OrderEvent, RoomCommand } from '#libs/domain/inputs.ts'
-import type { BlockKey, CloseReason, Entry, MessageChange, Metadata, Participant, Receipt, Role, RoomKind, RoomState } from '#libs/domain/room.ts'
+import type { BlockKey, CloseReason, Entry, HistoryRule, MessageChange, Metadata, Participant, Receipt, Repeat, Role, RoomKind, RoomState } from '#libs/domain/room.ts'
 import { ChatError } from '#libs/domain/errors.ts'
+import { capitalized, optional, type OptionalFields, uncapitalized, unwrap, unwrapFields, unwrapOptional, wrap, wrapFields } from './avro-unions.ts'
 
-/**
- * Between our types and the Avro records of schemas/*.avsc (unions wrapped: `{ 'orderchat.Branch': {…} }`). Decoding
- * follows the writer's schema, so a branch of a newer writer arrives under a name that is not known here.
- */
-type Wrapped = Readonly<Record<string, Readonly<Record<string, unknown>>>>
-
-const NAMESPACE = 'orderchat.'
-const wrap = (name: string, fields: object) => ({ [NAMESPACE + name]: fields })
-
-function unwrap(union: unknown): { name: string; fields: any } {
-  const [name, fields] = Object.entries(union as Wrapped)[0] ?? []
-  if (name === undefined) throw new ChatError('undecodable', 'an empty union')
-  return { name: name.startsWith(NAMESPACE) ? name.slice(NAMESPACE.length) : name, fields }
-}
-
-const optional = (branch: string, value: unknown) => (value === undefined || value === null ? null : { [branch]: value })
-const unwrapOptional = (union: unknown): any => (union === null ? undefined : Object.values(union as object)[0])
-
-/** Fields that may be left out: null in Avro, absent in ours. The branch of each by record. */
-type OptionalFields = Readonly<Record<string, Readonly<Record<string, 'string' | 'long' | 'boolean' | 'array' | 'map'>>>>
 const ASKED = { by: 'string', clientMessageId: 'string' } as const
+/** Of each durable event. */
+const EVENT = { prevHash: 'string' } as const
 
 const optionalInCommands: OptionalFields = {
   SendMessage: { messageType: 'string', payload: 'string', replyTo: 'string', replyToSeq: 'long', mentions: 'array' },
@@ -34,44 +17,29 @@ const optionalInCommands: OptionalFields = {
   ChangeRoom: { name: 'string', metadata: 'map' },
   ResolveDispute: { note: 'string' },
   SetBlock: { occurredAtMs: 'long' },
+  ReportMessage: { messageSeq: 'long', note: 'string' },
+  RedactMessage: { messageSeq: 'long' },
+  FreezeRoom: { reason: 'string' },
 }
 
 const optionalInEvents: OptionalFields = {
-  RoomOpened: { kind: 'string', creatorId: 'string', name: 'string', metadata: 'map', history: 'string', subjectId: 'string' },
-  ParticipantAdded: ASKED,
-  ParticipantRemoved: ASKED,
-  MessageSent: { messageType: 'string', payload: 'string', replyTo: 'string', replyToSeq: 'long', mentions: 'array', hiddenFor: 'array' },
-  ReceiptMoved: { hidden: 'boolean' },
-  RoomChanged: { name: 'string', metadata: 'map', ...ASKED },
-  MediatorInvited: ASKED,
-  BlockSet: { occurredAtMs: 'long' },
-  RoomClosed: { note: 'string', ...ASKED },
+  RoomOpened: { kind: 'string', creatorId: 'string', name: 'string', metadata: 'map', history: 'string', subjectId: 'string', ...EVENT },
+  ParticipantAdded: { messageCount: 'long', seen: 'long', kind: 'string', name: 'string', ...ASKED, ...EVENT },
+  ParticipantRemoved: { note: 'string', ...ASKED, ...EVENT },
+  MessageSent: { messageType: 'string', payload: 'string', replyTo: 'string', replyToSeq: 'long', mentions: 'array', hiddenFor: 'array', ...EVENT },
+  MessageEdited: EVENT,
+  MessageDeleted: EVENT,
+  ReactionSet: EVENT,
+  ReceiptMoved: { hidden: 'boolean', ...EVENT },
+  RoomChanged: { name: 'string', metadata: 'map', ...ASKED, ...EVENT },
+  MediatorInvited: { ...ASKED, ...EVENT },
+  BlockSet: { occurredAtMs: 'long', ...EVENT },
+  MessageReported: { note: 'string', ...EVENT },
+  MessageRedacted: EVENT,
+  RoomFrozen: { reason: 'string', ...EVENT },
+  RoomClosed: { note: 'string', ...ASKED, ...EVENT },
   Refused: { retryAfterMs: 'long' },
 }
-
-function wrapFields(table: OptionalFields, name: string, fields: Readonly<Record<string, unknown>>): object {
-  const branches = table[name]
-  if (!branches) return wrap(name, fields)
-  const wrapped: Record<string, unknown> = { ...fields }
-  for (const field in branches) wrapped[field] = optional(branches[field]!, fields[field])
-  return wrap(name, wrapped)
-}
-
-/** Writers of before do not know all of them. */
-function unwrapFields(table: OptionalFields, name: string, fields: Record<string, unknown>): Record<string, unknown> {
-  const branches = table[name]
-  if (!branches) return { ...fields }
-  const unwrapped: Record<string, unknown> = { ...fields }
-  for (const field in branches) {
-    const value = fields[field]
-    if (value === null || value === undefined) delete unwrapped[field]
-    else unwrapped[field] = unwrapOptional(value)
-  }
-  return unwrapped
-}
-
-const capitalized = (type: string) => type.charAt(0).toUpperCase() + type.slice(1)
-const uncapitalized = (name: string) => name.charAt(0).toLowerCase() + name.slice(1)
 
 // order-events
 
@@ -114,6 +82,10 @@ const commandTypes: ReadonlySet<string> = new Set([
   'acceptInvitation',
   'resolveDispute',
   'setBlock',
+  'reportMessage',
+  'redactMessage',
+  'freezeRoom',
+  'expelParticipant',
 ] satisfies RoomCommand['type'][])
 
 /** @throws ChatError `undecodable` for a type of a newer writer */
@@ -181,7 +153,7 @@ export type StateRecord =
 const participantsOf = (room: RoomState): Participant[] => [...room.participants].map(([userId, role]) => ({ userId, role }))
 
 export function roomToAvro(room: RoomState): object {
-  const { roomId, status, headSeq, messageCount, lastEventMs, riderWon, heldRider, heldClose, sendRate, dedupe, kind, name, metadata } = room
+  const { roomId, status, headSeq, messageCount, lastEventMs, riderWon, heldRider, heldClose, sendRate, dedupe, kind, name, metadata, history, frozen, headHash, repeats } = room
   const list = (values: readonly unknown[]) => optional('array', values.length === 0 ? null : values)
   return {
     body: wrap('RoomSnapshot', {
@@ -206,6 +178,10 @@ export function roomToAvro(room: RoomState): object {
       blockTimes: optional('map', room.blockTimes.size === 0 ? null : Object.fromEntries(room.blockTimes)),
       receipts: list([...room.receipts].map(([userId, receipt]) => ({ userId, ...receipt }))),
       changes: list([...room.changes].map(([messageId, change]) => ({ messageId, ...change }))),
+      history: optional('string', history === 'all' ? null : history),
+      frozen: optional('boolean', frozen || null),
+      headHash: optional('string', headHash),
+      repeats: list([...repeats].map(([userId, repeat]) => ({ userId, ...repeat }))),
     }),
   }
 }
@@ -288,6 +264,10 @@ function roomFromAvro(fields: any): StateRecord {
       blockTimes: new Map(Object.entries((given(fields.blockTimes) ?? {}) as Record<string, number>)) as RoomState['blockTimes'],
       receipts: new Map(((given(fields.receipts) ?? []) as ({ userId: UserId } & Receipt)[]).map(({ userId, ...receipt }) => [userId, receipt])),
       changes: new Map(((given(fields.changes) ?? []) as ({ messageId: MessageId } & MessageChange)[]).map(({ messageId, ...change }) => [messageId, change])),
+      history: (given(fields.history) ?? 'all') as HistoryRule,
+      frozen: given(fields.frozen) ?? false,
+      headHash: given(fields.headHash) ?? null,
+      repeats: new Map(((given(fields.repeats) ?? []) as ({ userId: UserId } & Repeat)[]).map(({ userId, ...repeat }) => [userId, repeat])),
     },
   }
 }

@@ -100,3 +100,45 @@ test('anything else ends it, and whoever runs it is told', async () => {
   await expect(task.run()).rejects.toMatchObject({ code: 'log_corrupt' })
   await task.stop()
 })
+
+test('where nothing comes, it is called all the same when its time is over, with an empty batch; records come sooner', async () => {
+  const waits: { ms: number; over: () => void }[] = []
+  let due: number | undefined = 100
+  const batches: number[] = []
+  let to: ((records: readonly InRecord[]) => void) | undefined
+  const task = new BatchedTask({
+    log: {
+      open: async (_, sink) => {
+        to = sink
+      },
+      hold: () => {},
+      close: () => {},
+    },
+    begin: async () => 0n,
+    apply: async (batch) => {
+      batches.push(batch.length)
+      return true
+    },
+    idleMs: () => due,
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        waits.push({ ms, over: resolve })
+        signal.addEventListener('abort', () => reject(signal.reason))
+      }),
+    retryDelayMs: () => 0,
+    batchRecordsMax: 3,
+    onRetry: () => {},
+  })
+  const running = task.run()
+  await until(() => waits.length === 1)
+  to!([record(0n)])
+  await until(() => waits.length === 2)
+  expect([batches, waits.map(({ ms }) => ms)]).toEqual([[1], [100, 100]])
+  due = undefined
+  waits[1]!.over()
+  await until(() => batches.length === 2)
+  for (let i = 0; i < 5; i++) await turn()
+  expect([batches, waits.length]).toEqual([[1, 0], 2])
+  await task.stop()
+  await running
+})

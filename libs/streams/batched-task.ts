@@ -15,6 +15,8 @@ export type BatchedTaskOptions = {
    * @throws ChatError `unavailable`: the same again later, from where `begin` then says
    */
   readonly apply: (batch: readonly InRecord[], signal: AbortSignal) => Promise<boolean>
+  /** How long until `apply` is called all the same where nothing comes, with an empty batch; undefined: it is not. */
+  readonly idleMs?: () => number | undefined
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
   readonly retryDelayMs: (attempt: number) => number
   readonly batchRecordsMax: number
@@ -80,18 +82,29 @@ export class BatchedTask implements PartitionTask {
     this.#held = false
     await log.open(from, (records) => this.#enqueue(records))
     while (!signal.aborted) {
-      if (this.#queue.length === 0) {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve
-        })
-        continue
-      }
+      if (this.#queue.length === 0 && !(await this.#isIdleOver())) continue
       const batch = this.#queue.slice(0, batchRecordsMax)
       if (!(await apply(batch, signal))) return
       this.#queue.splice(0, batch.length)
       this.#holdIfFull()
       onProgress()
     }
+  }
+
+  /** Waits for records, but no longer than `idleMs`. */
+  async #isIdleOver(): Promise<boolean> {
+    const { idleMs, sleep } = this.#options
+    const woken = new Promise<false>((resolve) => {
+      this.#wake = () => resolve(false)
+    })
+    const ms = idleMs?.()
+    if (ms === undefined) return woken
+    const waiting = new AbortController()
+    const over = sleep(ms, waiting.signal).then(
+      () => true,
+      () => false,
+    )
+    return Promise.race([woken, over]).finally(() => waiting.abort(new ChatError('shutting_down')))
   }
 
   #enqueue(records: readonly InRecord[]): void {

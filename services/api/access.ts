@@ -4,7 +4,7 @@ import type { Identity, TokenVerifier } from '#libs/auth/verifier.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { RoomId } from '#libs/domain/ids.ts'
 import type { Queryable } from '#libs/postgres/pool.ts'
-import { mayRead } from './core/may-read.ts'
+import { mayRead, readsAll } from './core/may-read.ts'
 import { type AdminAction, insertAdminAudit } from './sql/audit.ts'
 import { type RoomRow, selectRoom } from './sql/rooms.ts'
 
@@ -24,9 +24,26 @@ export const authenticate =
     request.identity = await tokens.verify(bearerToken(request.headers.authorization))
   }
 
-/** Hook after `authenticate`. */
+/** Hook after `authenticate`: for who reads everything, which moderators do too. */
 export async function adminOnly(request: FastifyRequest): Promise<void> {
-  if (identityOf(request).role !== 'admin') throw new ChatError('admin_only')
+  if (!readsAll(identityOf(request))) throw new ChatError('admin_only')
+}
+
+/** Hook after `authenticate`: for what moderators need, which admins may see too. */
+export async function readersOfAll(request: FastifyRequest): Promise<void> {
+  if (!readsAll(identityOf(request))) throw new ChatError('moderator_only')
+}
+
+/** Hook after `authenticate`. */
+export async function moderatorOnly(request: FastifyRequest): Promise<void> {
+  const { role } = identityOf(request)
+  if (role === 'admin') throw new ChatError('admin_is_read_only')
+  if (role !== 'moderator') throw new ChatError('moderator_only')
+}
+
+/** Hook after `authenticate`: for who has chats of his own. */
+export async function ownersOnly(request: FastifyRequest): Promise<void> {
+  if (readsAll(identityOf(request))) throw new ChatError('not_allowed', 'admins and moderators have no chats of their own')
 }
 
 export function identityOf(request: FastifyRequest): Identity {
@@ -35,13 +52,13 @@ export function identityOf(request: FastifyRequest): Identity {
 }
 
 /**
- * Writes down what an admin is about to read, before anything is read: without the row there is no answer.
+ * Writes down what an admin or a moderator is about to read, before anything is read: without the row there is no answer.
  * The row also stays where the answer then fails. Does nothing for other roles.
  */
 export async function auditAdmin(db: Queryable, request: FastifyRequest, action: AdminAction, roomId?: RoomId): Promise<void> {
   const { role, userId } = identityOf(request)
-  if (role !== 'admin') return
-  const details = { traceId: request.id, query: request.query }
+  if (!readsAll({ role })) return
+  const details = { traceId: request.id, query: request.query, ...(role !== 'admin' && { role }) }
   try {
     await insertAdminAudit(db, { actor: userId, action, roomId, details })
   } catch (err) {

@@ -108,8 +108,11 @@ describe('conversations', () => {
     await post(`/rooms/${roomId}/messages`, 'ann', { message: 'hi' })
     expect(await post(`/rooms/${roomId}/marks`, 'bob', { seen: 1 })).toMatchObject({ status: 200, body: { seq: 3 } })
     expect(await post(`/rooms/${roomId}/marks`, 'bob', { delivered: 1 })).toMatchObject({ status: 200, body: { unchanged: true } })
-    expect(await post(`/rooms/${roomId}/marks`, 'ann', { seen: 9, hidden: true })).toMatchObject({ body: { seq: 4 } })
-    expect(api.rooms.get(roomId as RoomId)?.receipts.get('ann' as UserId)).toEqual({ delivered: 1, seen: 1, hidden: true })
+    // Who has written has seen what he answers.
+    expect(await post(`/rooms/${roomId}/marks`, 'ann', { seen: 9 })).toMatchObject({ status: 200, body: { unchanged: true } })
+    await post(`/rooms/${roomId}/messages`, 'bob', { message: 'hello' })
+    expect(await post(`/rooms/${roomId}/marks`, 'ann', { seen: 9, hidden: true })).toMatchObject({ body: { seq: 5 } })
+    expect(api.rooms.get(roomId as RoomId)?.receipts.get('ann' as UserId)).toEqual({ delivered: 2, seen: 2, hidden: true })
     expect(codeOf(await post(`/rooms/${roomId}/marks`, 'ann', { hidden: true }))).toEqual([400, 'invalid_request'])
   })
 })
@@ -152,10 +155,22 @@ describe('who may write, and how much', () => {
   const WRITES = [
     ['POST', '/rooms'], ['PATCH', '/rooms/r'], ['POST', '/rooms/r/messages'], ['PATCH', '/rooms/r/messages/m'], ['DELETE', '/rooms/r/messages/m'], ['PUT', '/rooms/r/messages/m/reactions/x'],
     ['DELETE', '/rooms/r/messages/m/reactions/x'], ['POST', '/rooms/r/marks'], ['POST', '/rooms/r/participants'], ['DELETE', '/rooms/r/participants/u'], ['POST', '/rooms/r/dispute'],
+    ['POST', '/rooms/r/messages/m/reports'], ['PATCH', '/me/chats/r'], ['POST', '/me/notifications/n/read'], ['POST', '/me/notifications/read-all'], ['PUT', '/me/push-subscriptions'], ['DELETE', '/me/push-subscriptions'],
     ['POST', '/rooms/r/attachments'], ['PUT', '/me/settings'], ['POST', '/jobs/create'], ['POST', '/jobs/j/dispute'], ['POST', '/disputes/d/mediators'], ['POST', '/disputes/d/join'], ['POST', '/disputes/d/resolve'],
   ] as const
 
-  test.each(WRITES)('%s %s: not without a token, and not by an admin', async (method, url) => {
+  const MODERATION = [['POST', '/moderation/rooms/r/freeze'], ['POST', '/moderation/rooms/r/redactions'], ['POST', '/moderation/rooms/r/removals']] as const
+
+  test.each(WRITES)('%s %s: not by a moderator either', async (method, url) => {
+    expect(codeOf(await api.request(method, url, 'mod.moderator', {}))).toEqual([403, 'not_allowed'])
+  })
+
+  test.each(MODERATION)('%s %s: by a moderator alone', async (method, url) => {
+    expect(codeOf(await api.request(method, url, 'ann', {}))).toEqual([403, 'moderator_only'])
+    expect(codeOf(await api.request(method, url, 'mod.moderator', {}))).toEqual([400, 'invalid_request'])
+  })
+
+  test.each([...WRITES, ...MODERATION])('%s %s: not without a token, and not by an admin', async (method, url) => {
     expect(codeOf(await api.request(method, url, undefined, {}))).toEqual([401, 'token_missing'])
     expect(codeOf(await api.request(method, url, 'boss.admin', {}))).toEqual([403, 'admin_is_read_only'])
   })
@@ -164,7 +179,7 @@ describe('who may write, and how much', () => {
     const document = (await api.request('GET', '/openapi.json', undefined)).body
     expect(await new Validator().validate(document)).toMatchObject({ valid: true })
     const routes = Object.entries<any>(document.paths).flatMap(([url, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${url.replaceAll(/\{\w+\}/g, '*')}`))
-    const known = new Set(WRITES.map(([method, url]) => `${method} ${url.replaceAll(/\/[rmxujd](?=\/|$)/g, '/*')}`))
+    const known = new Set([...WRITES, ...MODERATION].map(([method, url]) => `${method} ${url.replaceAll(/\/[rmxujdn](?=\/|$)/g, '/*')}`))
     expect(routes.filter((route) => !route.startsWith('GET')).sort()).toEqual([...known].sort())
     for (const item of Object.values<any>(document.paths)) {
       for (const operation of Object.values<any>(item)) expect([operation.summary, Object.keys(operation.responses)]).toEqual([expect.any(String), expect.arrayContaining(['4XX', '5XX'])])

@@ -10,8 +10,8 @@ import type { RateLimiter } from '#libs/redis/rate-limit.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
 import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
 import type { Presigner } from '#libs/s3/presigner.ts'
-import { authenticate } from './access.ts'
-import type { Commands } from './commands.ts'
+import { authenticate, moderatorOnly } from './access.ts'
+import type { Commands, InboxCommands } from './commands.ts'
 import type { ApiConfig } from './config.ts'
 import { type ErrorBody, errorAnswer } from './core/error-answer.ts'
 import type { HeadWatch } from './head-watch.ts'
@@ -22,22 +22,26 @@ import { adminRoutes } from './routes/admin.ts'
 import { attachmentRoutes, attachmentWriteRoutes } from './routes/attachments.ts'
 import { devJwksRoutes } from './routes/dev-jwks.ts'
 import { jobRoutes, jobWriteRoutes } from './routes/jobs.ts'
+import { inboxRoutes, inboxWriteRoutes } from './routes/inbox.ts'
 import { meRoutes, settingsWriteRoutes } from './routes/me.ts'
 import { messageWriteRoutes } from './routes/message-writes.ts'
+import { moderationRoutes, moderationWriteRoutes, reportWriteRoutes } from './routes/moderation.ts'
+import { notificationRoutes, notificationWriteRoutes } from './routes/notifications.ts'
 import { productRoutes } from './routes/products.ts'
 import { roomWriteRoutes } from './routes/room-writes.ts'
 import { roomRoutes } from './routes/rooms.ts'
 import { threadRoutes } from './routes/threads.ts'
-import { allowNoBody, writersOnly } from './routes/writing.ts'
+import { allowNoBody, notTooOften, writersOnly } from './routes/writing.ts'
 
 export type AppDeps = {
-  readonly config: Pick<ApiConfig, 'allowedOrigins' | 'devKeyFile' | 'room'>
+  readonly config: Pick<ApiConfig, 'allowedOrigins' | 'devKeyFile' | 'room' | 'push' | 'conversationsPerUserMax'>
   readonly logger: Logger
   readonly metrics: ApiMetrics
   readonly db: Queryable
   readonly tokens: TokenVerifier
   readonly heads: HeadWatch
   readonly commands: Commands
+  readonly inbox: InboxCommands
   /** Writes of one user. */
   readonly writers: RateLimiter
   /** Undefined: no uploads. */
@@ -100,22 +104,38 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
   if (keyFile !== undefined) await app.register(devJwksRoutes, { keyFile })
   await app.register(async (guarded) => {
     guarded.addHook('onRequest', authenticate(deps.tokens))
-    const all = { ...deps, limits: deps.config.room }
-    for (const routes of [threadRoutes, meRoutes, jobRoutes, productRoutes, adminRoutes]) await guarded.register(routes, all)
+    const { room: limits, push, conversationsPerUserMax } = deps.config
+    const all = { ...deps, limits, push, conversationsPerUserMax }
+    for (const routes of [threadRoutes, meRoutes, jobRoutes, productRoutes, adminRoutes, moderationRoutes, inboxRoutes]) await guarded.register(routes, all)
+    await guarded.register(notificationRoutes, all)
     await guarded.register(roomRoutes, all)
     await guarded.register(attachmentRoutes, all)
+    await guarded.register(async (moderating) => {
+      moderating.addHook('onRequest', moderatorOnly)
+      addWriteHooks(moderating, deps)
+      await moderating.register(moderationWriteRoutes, all)
+    })
     await guarded.register(async (writing) => {
-      // The other one makes text of numbers, which is for URLs.
-      writing.setValidatorCompiler(TypeBoxValidatorCompiler)
-      writing.addHook('onRequest', writersOnly(deps.writers))
-      writing.addHook('preValidation', allowNoBody)
-      for (const routes of [messageWriteRoutes, roomWriteRoutes, jobWriteRoutes]) await writing.register(routes, all)
+      writing.addHook('onRequest', writersOnly)
+      addWriteHooks(writing, deps)
+      for (const routes of [messageWriteRoutes, reportWriteRoutes, jobWriteRoutes]) await writing.register(routes, all)
+      await writing.register(roomWriteRoutes, all)
+      await writing.register(inboxWriteRoutes, all)
+      await writing.register(notificationWriteRoutes, all)
       await writing.register(settingsWriteRoutes, all)
       await writing.register(attachmentWriteRoutes, all)
     })
   })
   await app.ready()
   return app
+}
+
+/** Of all that writes. */
+function addWriteHooks(app: FastifyInstance, { writers }: AppDeps): void {
+  // The other one makes text of numbers, which is for URLs.
+  app.setValidatorCompiler(TypeBoxValidatorCompiler)
+  app.addHook('onRequest', notTooOften(writers))
+  app.addHook('preValidation', allowNoBody)
 }
 
 function addCommonHooks(app: FastifyInstance, { metrics, inFlight, isStopping }: AppDeps): void {
@@ -147,8 +167,8 @@ function addCommonHooks(app: FastifyInstance, { metrics, inFlight, isStopping }:
 
 /** Nothing else from a path gets into the log: a room id has 128 characters at most, a token more. */
 function roomIdOf(request: FastifyRequest): RoomId | undefined {
-  const { id, chatId = id } = (request.params ?? {}) as { id?: unknown; chatId?: unknown }
-  return isRoomId(chatId) ? chatId : undefined
+  const { id, chatId = id, roomId = chatId } = (request.params ?? {}) as { id?: unknown; chatId?: unknown; roomId?: unknown }
+  return isRoomId(roomId) ? roomId : undefined
 }
 
 function refuse(err: unknown, request: FastifyRequest, reply: FastifyReply): void {

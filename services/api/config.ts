@@ -4,10 +4,11 @@ import type { RoomLimits } from '#libs/domain/limits.ts'
 import { type RegistryConfig, registryConfigFromEnv } from '#libs/kafka/avro.ts'
 import { type KafkaConfig, kafkaConfigFromEnv } from '#libs/kafka/client.ts'
 import { type PostgresConfig, postgresConfigFromEnv } from '#libs/postgres/config.ts'
+import { pushHostsFromEnv, vapidPublicKeyFromEnv } from '#libs/push/config.ts'
 import { type RedisConfig, redisConfigFromEnv } from '#libs/redis/client.ts'
 import { type ServiceConfig, serviceConfigFromEnv } from '#libs/runtime/config.ts'
 import { type Env, envInt, envList, envOptional, envText } from '#libs/runtime/env.ts'
-import { roomLimitsFromEnv } from '#libs/runtime/room-limits.ts'
+import { conversationsPerUserMaxFromEnv, roomLimitsFromEnv } from '#libs/runtime/room-limits.ts'
 import { type S3Config, s3ConfigFromEnv } from '#libs/s3/config.ts'
 
 export type ApiConfig = ServiceConfig & {
@@ -26,6 +27,8 @@ export type ApiConfig = ServiceConfig & {
   readonly registry: RegistryConfig
   readonly redis: RedisConfig
   readonly room: RoomLimits
+  readonly conversationsPerUserMax: number
+  readonly push: PushConfig
   /** Undefined: no uploads. */
   readonly s3: S3Config | undefined
 }
@@ -37,6 +40,13 @@ export type WaitersConfig = {
   readonly perUserMax: number
   /** How often the heads of the awaited rooms are read, in one query for all. */
   readonly tickMs: number
+}
+
+export type PushConfig = {
+  /** Hosts of push services that browsers may name: `invalid_request` for others, since our own servers call them later. */
+  readonly hosts: readonly string[]
+  /** For browsers that subscribe. Undefined: Web Push is not set up. */
+  readonly vapidPublicKey: string | undefined
 }
 
 export type WritesConfig = {
@@ -73,6 +83,11 @@ export function apiConfigFromEnv(env: Env): ApiConfig {
     registry: registryConfigFromEnv(env),
     redis: redisConfigFromEnv(env),
     room: roomLimitsFromEnv(env),
+    conversationsPerUserMax: conversationsPerUserMaxFromEnv(env),
+    push: {
+      hosts: pushHostsFromEnv(env),
+      vapidPublicKey: vapidPublicKeyFromEnv(env),
+    },
     s3: s3ConfigFromEnv(env),
   }
 }

@@ -1,14 +1,17 @@
-import type { RoomCommand } from '#libs/domain/inputs.ts'
 import { ChatError } from '#libs/domain/errors.ts'
+import type { InboxCommand, UserDecision } from '#libs/domain/inbox.ts'
+import type { RoomCommand } from '#libs/domain/inputs.ts'
 import { type AvroCodec, AvroCodecs, type RegistryConfig } from '#libs/kafka/avro.ts'
 import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
-import { createKafkaClient, type KafkaConfig } from '#libs/kafka/client.ts'
+import { createKafkaClient, type KafkaClient, type KafkaConfig } from '#libs/kafka/client.ts'
 import type { Queryable } from '#libs/postgres/pool.ts'
+import { systemClock } from '#libs/runtime/clock.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
 import { newTraceparent } from '#libs/runtime/trace.ts'
-import { commandToAvro, type Decision } from '#libs/streams/avro-shapes.ts'
-import { headerNames, topics } from '#libs/streams/topics.ts'
-import { LogFollower } from './log-follower.ts'
+import { commandToAvro, type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
+import { inboxCommandToAvro, userDecisionFromAvro } from '#libs/streams/inbox-shapes.ts'
+import { headerNames, type TopicName, topics } from '#libs/streams/topics.ts'
+import { type FollowedLog, LogFollower } from './log-follower.ts'
 import { selectLogPositions } from './sql/positions.ts'
 
 export type LogLinkDeps = {
@@ -17,59 +20,65 @@ export type LogLinkDeps = {
   readonly instanceId: string
   readonly db: Queryable
   readonly onReply: (decision: Decision) => void
+  readonly onInboxReply: (decision: UserDecision) => void
   readonly logger: Logger
 }
 
-/** The way to the log and back. Comes up in the background, whenever Kafka, registry and Postgres are there. */
+type Message = { readonly topic: TopicName; readonly codec: AvroCodec | undefined; readonly key: string; readonly commandId: string; readonly value: object }
+
+/** How long the rooms wait for the inbox to come along, so that both are usually followed from the start. */
+const INBOX_WAIT_MS = 2_000
+
+/**
+ * The way to the logs and back. Comes up in the background, whenever Kafka, registry and Postgres are there. Rooms are written to
+ * without the inbox where its logs are not there (yet), or cannot be followed.
+ */
 export class LogLink {
   readonly #deps: LogLinkDeps
+  readonly #kafka: KafkaClient
+  readonly #codecs: AvroCodecs
   readonly #producer: BatchingProducer
-  readonly #connect: () => Promise<void>
   readonly #stopped = new AbortController()
-  #codec: AvroCodec | undefined
+  #roomCommands: AvroCodec | undefined
+  #inboxCommands: AvroCodec | undefined
   #follower: LogFollower | undefined
-  #connecting: Promise<void> | undefined
+  #connecting: Promise<unknown> | undefined
 
   constructor(deps: LogLinkDeps) {
-    const { kafka: config, registry, instanceId, db, onReply, logger } = deps
     this.#deps = deps
-    const kafka = createKafkaClient(config, instanceId, logger)
-    this.#producer = new BatchingProducer(kafka)
-    this.#connect = async () => {
-      const codecs = new AvroCodecs(registry, kafka)
-      const [codec, chatCommands] = await Promise.all([
-        codecs.whenRegistered(topics.roomEvents, this.#stopped.signal),
-        codecs.whenRegistered(topics.chatCommands, this.#stopped.signal),
-      ])
-      this.#codec = chatCommands
-      this.#follower = new LogFollower({ kafka, positions: () => selectLogPositions(db, topics.roomEvents.name), codec, instanceId, onReply, logger })
-      this.#follower.start()
-    }
+    this.#kafka = createKafkaClient(deps.kafka, deps.instanceId, deps.logger)
+    this.#codecs = new AvroCodecs(deps.registry, this.#kafka)
+    this.#producer = new BatchingProducer(this.#kafka)
   }
 
+  /** Whether rooms can be written to. */
   get isListening(): boolean {
-    return this.#follower?.isListening ?? false
+    return this.#follower?.isListening(topics.roomEvents.name) ?? false
+  }
+
+  /** Whether one's own list of chats can be changed. */
+  get isInboxListening(): boolean {
+    return this.#follower?.isListening(topics.userEvents.name) ?? false
   }
 
   start(): void {
     const { signal } = this.#stopped
-    this.#connecting = this.#connect().catch((err: unknown) => {
-      if (!signal.aborted) this.#deps.logger.error({ err }, 'the log cannot be reached')
+    const inbox = this.#connectInbox()
+    this.#connecting = Promise.allSettled([inbox, this.#connectRooms(inbox)]).then((results) => {
+      for (const result of results) if (result.status === 'rejected' && !signal.aborted) this.#deps.logger.error({ err: result.reason }, 'the log cannot be reached')
     })
   }
 
   /** Resolves when the command is durable in the log. @throws ChatError `unavailable`: it may be there all the same */
-  async publish(command: RoomCommand, traceId: string): Promise<void> {
-    const { logger, instanceId } = this.#deps
-    const traceparent = newTraceparent(`00-${traceId}-${'0'.repeat(16)}-01`)
-    const headers = { [headerNames.traceparent]: traceparent, [headerNames.replyTo]: instanceId, [headerNames.commandId]: command.commandId }
-    if (!this.#codec) throw new ChatError('unavailable', 'the schema registry')
-    try {
-      await this.#producer.send(topics.chatCommands.name, { key: command.roomId, value: this.#codec.encode(commandToAvro(command)), headers })
-    } catch (err) {
-      logger.warn({ roomId: command.roomId, traceId, err }, 'a command was not taken by the log')
-      throw err
-    }
+  publish(command: RoomCommand, traceId: string): Promise<void> {
+    const { roomId: key, commandId } = command
+    return this.#send({ topic: topics.chatCommands.name, codec: this.#roomCommands, key, commandId, value: commandToAvro(command) }, traceId)
+  }
+
+  /** As `publish`. */
+  publishInbox(command: InboxCommand, traceId: string): Promise<void> {
+    const { userId: key, commandId } = command
+    return this.#send({ topic: topics.inboxCommands.name, codec: this.#inboxCommands, key, commandId, value: inboxCommandToAvro(command) }, traceId)
   }
 
   async stop(): Promise<void> {
@@ -77,5 +86,57 @@ export class LogLink {
     await this.#connecting
     await this.#follower?.stop()
     await this.#producer.close()
+  }
+
+  async #connectRooms(inbox: Promise<FollowedLog>): Promise<void> {
+    const { instanceId, logger, onReply } = this.#deps
+    const { signal } = this.#stopped
+    const [codec, roomCommands] = await Promise.all([this.#codecs.whenRegistered(topics.roomEvents, signal), this.#codecs.whenRegistered(topics.chatCommands, signal)])
+    const rooms = this.#logOf(topics.roomEvents, codec, (value) => {
+      const decision = decisionFromAvro(value)
+      if (decision) onReply(decision)
+    })
+    const early = await Promise.race([inbox, systemClock.sleep(INBOX_WAIT_MS, signal).then(() => undefined)])
+    const follower = new LogFollower({ kafka: this.#kafka, instanceId, logger }, early ? [rooms, early] : [rooms])
+    this.#roomCommands = roomCommands
+    this.#follower = follower
+    follower.start()
+    if (!early) follower.add(await inbox)
+  }
+
+  async #connectInbox(): Promise<FollowedLog> {
+    const { signal } = this.#stopped
+    const [codec, inboxCommands] = await Promise.all([this.#codecs.whenRegistered(topics.userEvents, signal), this.#codecs.whenRegistered(topics.inboxCommands, signal)])
+    this.#inboxCommands = inboxCommands
+    const log = this.#logOf(topics.userEvents, codec, (value) => {
+      const decision = userDecisionFromAvro(value)
+      if (decision) this.#deps.onInboxReply(decision)
+    })
+    return { ...log, isOptional: true }
+  }
+
+  #logOf({ name: topic }: (typeof topics)['roomEvents' | 'userEvents'], codec: AvroCodec, onDecoded: (value: unknown) => void): FollowedLog {
+    return {
+      topic,
+      positions: () => selectLogPositions(this.#deps.db, topic),
+      onAnswer: async (value) => {
+        const learning = codec.learn(value)
+        if (learning) await learning
+        onDecoded(codec.decode(value))
+      },
+    }
+  }
+
+  async #send({ topic, codec, key, commandId, value }: Message, traceId: string): Promise<void> {
+    const { logger, instanceId } = this.#deps
+    const traceparent = newTraceparent(`00-${traceId}-${'0'.repeat(16)}-01`)
+    const headers = { [headerNames.traceparent]: traceparent, [headerNames.replyTo]: instanceId, [headerNames.commandId]: commandId }
+    if (!codec) throw new ChatError('unavailable', 'the schema registry')
+    try {
+      await this.#producer.send(topic, { key, value: codec.encode(value), headers })
+    } catch (err) {
+      logger.warn({ topic, key, traceId, err }, 'a command was not taken by the log')
+      throw err
+    }
   }
 }

@@ -7,16 +7,37 @@ export type ApiMetrics = {
   readonly commandSeconds: Histogram<'outcome'>
 }
 
-export function createMetrics(
-  registry: Registry,
-  read: {
-    readonly waiters: () => number
-    readonly connections: () => { readonly total: number; readonly idle: number; readonly waiting: number }
-    readonly pending: () => number
-    readonly isListening: () => boolean
-  },
-): ApiMetrics {
+/** What is asked for when it is read. */
+export type ApiState = {
+  readonly waiters: () => number
+  readonly connections: () => { readonly total: number; readonly idle: number; readonly waiting: number }
+  readonly pending: () => number
+  readonly isListening: () => boolean
+  readonly isInboxListening: () => boolean
+}
+
+export function createMetrics(registry: Registry, read: ApiState): ApiMetrics {
   const registers = [registry]
+  addGauges(registers, read)
+  return {
+    commandSeconds: new Histogram({
+      name: 'api_command_seconds',
+      help: 'Commands by outcome: ok or an error code',
+      labelNames: ['outcome'],
+      buckets: latencyBuckets,
+      registers,
+    }),
+    requestDuration: new Histogram({
+      name: 'http_request_duration_seconds',
+      help: 'HTTP requests by route and status',
+      labelNames: ['method', 'route', 'status'],
+      buckets: latencyBuckets,
+      registers,
+    }),
+  }
+}
+
+function addGauges(registers: Registry[], read: ApiState): void {
   new Gauge({
     name: 'api_long_poll_waiters',
     help: 'Long polls that wait for a room to move',
@@ -53,20 +74,12 @@ export function createMetrics(
       this.set(read.isListening() ? 1 : 0)
     },
   })
-  return {
-    commandSeconds: new Histogram({
-      name: 'api_command_seconds',
-      help: 'Commands by outcome: ok or an error code',
-      labelNames: ['outcome'],
-      buckets: latencyBuckets,
-      registers,
-    }),
-    requestDuration: new Histogram({
-      name: 'http_request_duration_seconds',
-      help: 'HTTP requests by route and status',
-      labelNames: ['method', 'route', 'status'],
-      buckets: latencyBuckets,
-      registers,
-    }),
-  }
+  new Gauge({
+    name: 'api_inbox_log_up',
+    help: "1: user-events is followed, so that users' lists of chats can be changed",
+    registers,
+    collect() {
+      this.set(read.isInboxListening() ? 1 : 0)
+    },
+  })
 }

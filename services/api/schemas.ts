@@ -75,6 +75,7 @@ const roomFields = {
   subjectId: nullable(Type.String({ description: 'The job that it is of; the job or order that a dispute is about' })),
   participants: Type.Array(participant, { description: 'Who is in the room now' }),
   readOnly: Type.Boolean({ description: 'Closed for writing, for ever' }),
+  frozen: Type.Boolean({ description: 'By a moderator: nobody writes for now' }),
   closedReason: nullable(Type.String({ examples: ['delivered', 'cancelled', 'resolved'] })),
   closeNote: nullable(Type.String({ description: 'What was said when a dispute was resolved' })),
   headSeq: seq('The seq of the last event of any kind'),
@@ -132,6 +133,7 @@ export const message = Type.Object({
   mentions: Type.Optional(Type.Array(Type.String())),
   revision: Type.Optional(Type.Integer({ description: 'How often it was edited' })),
   deleted: Type.Optional(Type.Boolean({ description: 'A tombstone' })),
+  redacted: Type.Optional(Type.String({ description: 'By a moderator, for this reason; deleted too' })),
   hidden: Type.Optional(Type.Boolean({ description: 'Between its sender and the one who asks there is a block' })),
   reactions: Type.Optional(Type.Array(Type.Object({ emoji: Type.String(), count: Type.Integer(), own: Type.Boolean({ description: 'The one who asks is among them' }) }))),
 })

@@ -9,8 +9,9 @@ import { createRegistry, startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
 import type { RunningService } from '#libs/runtime/run-main.ts'
 import { createPresigner } from '#libs/s3/presigner.ts'
+import { AnsweredCommands } from './answered-commands.ts'
 import { type AppDeps, createApp } from './app.ts'
-import { Commands } from './commands.ts'
+import { Commands, type InboxCommands } from './commands.ts'
 import type { ApiConfig } from './config.ts'
 import { HeadWatch } from './head-watch.ts'
 import { historyOf } from './history.ts'
@@ -34,13 +35,14 @@ export async function startApi(config: ApiConfig, logger: Logger = createLogger(
   try {
     const registry = createRegistry('api')
     const parts = connect(config, logger, registry, releasers)
-    const { heads, inFlight, commands } = parts
+    const { heads, inFlight, commands, inbox } = parts
     const app = await createApp({ ...parts, config, logger, isStopping: () => isStopping })
     releasers.add(() => stopServing(app, inFlight))
     // First, so that the long polls and commands under way get their answers.
     releasers.add(() => {
       heads.stop()
       commands.stop()
+      inbox.stop()
     })
     const health = await startHealthServer({
       host: config.metricsHost,
@@ -83,24 +85,25 @@ function connect(config: ApiConfig, logger: Logger, registry: ReturnType<typeof 
   const db = historyOf(pool)
   const heads = new HeadWatch(config.waiters, (roomIds, afters) => selectMovedHeads(db, roomIds, afters), logger)
   const { kafka, instanceId, writes } = config
-  const link: LogLink = new LogLink({ kafka, registry: config.registry, instanceId, db, onReply: (decision) => commands.onReply(decision), logger })
+  const link: LogLink = new LogLink({ kafka, registry: config.registry, instanceId, db, onReply: (decision) => commands.onReply(decision), onInboxReply: (decision) => inbox.onReply(decision), logger })
   const metrics = createMetrics(registry, {
     waiters: () => heads.size,
     connections: () => pool.stats(),
-    pending: () => commands.pending,
+    pending: () => commands.pending + inbox.pending,
     isListening: () => link.isListening,
+    isInboxListening: () => link.isInboxListening,
   })
-  const commands = new Commands({
-    publish: (command, traceId) => link.publish(command, traceId),
-    isListening: () => link.isListening,
+  const answered = {
     pendingMax: writes.pendingMax,
     answerTimeoutMs: writes.answerTimeoutMs,
-    onOutcome: (outcome, tookMs) => metrics.commandSeconds.observe({ outcome }, tookMs / 1_000),
-  })
+    onOutcome: (outcome: string, tookMs: number) => metrics.commandSeconds.observe({ outcome }, tookMs / 1_000),
+  }
+  const commands = new Commands({ ...answered, publish: (command, traceId) => link.publish(command, traceId), isListening: () => link.isListening })
+  const inbox: InboxCommands = new AnsweredCommands({ ...answered, publish: (command, traceId) => link.publishInbox(command, traceId), isListening: () => link.isInboxListening })
   link.start()
   releasers.add(() => link.stop())
   const writers = createSharedRateLimiter(redis, `${config.redis.prefix}writes`, { points: writes.perSecondUser, durationS: 1 })
-  return { db, heads, metrics, commands, writers, files, inFlight: new InFlight(), tokens: createTokenVerifier(config.auth) }
+  return { db, heads, metrics, commands, inbox, writers, files, inFlight: new InFlight(), tokens: createTokenVerifier(config.auth) }
 }
 
 /** Takes no new connections, lets the requests under way get their answers, then ends every connection. */

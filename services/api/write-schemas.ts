@@ -7,7 +7,7 @@ import { messageId, roomId, seq, strict, subjectId, timeMs, userId } from './sch
 const clientMessageId = Type.Optional(
   Type.String({ maxLength: 64, description: 'UUIDv7 or ULID: asked for again with the same one, it is done once. Left out: one is made, and a retry may double' }),
 )
-const clientName = { clientMessageId }
+export const clientName = { clientMessageId }
 const name = Type.Optional(Type.String({ maxLength: 4 * fixedLimits.nameCharsMax, description: `At most ${fixedLimits.nameCharsMax} characters` }))
 const metadata = Type.Optional(
   Type.Record(Type.String({ maxLength: fixedLimits.metadataKeyCharsMax }), Type.String({ maxLength: fixedLimits.metadataValueCharsMax }), {

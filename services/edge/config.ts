@@ -6,7 +6,7 @@ import { type PostgresConfig, postgresConfigFromEnv } from '#libs/postgres/confi
 import { type RedisConfig, redisConfigFromEnv } from '#libs/redis/client.ts'
 import { type ServiceConfig, serviceConfigFromEnv } from '#libs/runtime/config.ts'
 import { type Env, envInt, envList, envText } from '#libs/runtime/env.ts'
-import { roomLimitsFromEnv } from '#libs/runtime/room-limits.ts'
+import { conversationsPerUserMaxFromEnv, roomLimitsFromEnv } from '#libs/runtime/room-limits.ts'
 import type { RoomsLimits } from './core/rooms.ts'
 import type { PresenceLimits } from './core/presence.ts'
 import type { SessionLimits } from './core/sessions.ts'
@@ -24,6 +24,7 @@ export type EdgeConfig = {
   /** Browsers' origins that may connect; `*` allows all. Clients that send no Origin are no browsers. */
   readonly allowedOrigins: readonly string[]
   readonly room: RoomLimits
+  readonly conversationsPerUserMax: number
   readonly rooms: RoomsLimits
   readonly sessions: SessionLimits
   readonly pendingPerSocketMax: number
@@ -47,6 +48,7 @@ export function edgeConfigFromEnv(env: Env): EdgeConfig {
     port: envInt(env, 'EDGE_PORT', 7001, { max: 65_535 }),
     allowedOrigins: envList(env, 'EDGE_ALLOWED_ORIGINS', []),
     room: roomLimitsFromEnv(env),
+    conversationsPerUserMax: conversationsPerUserMaxFromEnv(env),
     rooms: roomsLimitsFromEnv(env),
     sessions: {
       heartbeatMs: envInt(env, 'EDGE_HEARTBEAT_MS', 25_000, { min: 1_000, max: 120_000 }),

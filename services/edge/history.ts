@@ -1,11 +1,12 @@
 import type { ProductFields } from '#libs/domain/frames.ts'
 import type { MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
 import type { BlockKey, HistoryRule, Metadata, Role, RoomKind } from '#libs/domain/room.ts'
+import { hasConversationsMax } from '#libs/postgres/conversations.ts'
 import type { Pool } from '#libs/postgres/pool.ts'
 import { NO_EPOCH } from '#libs/streams/reader-rule.ts'
-import { topics } from '#libs/streams/topics.ts'
+import { type TopicName, topics } from '#libs/streams/topics.ts'
 import type { StoredEvent } from './core/frames.ts'
-import type { History, LogPosition } from './core/ports.ts'
+import type { History, LogPosition, Persisted } from './core/ports.ts'
 import type { RoomView } from './core/room-view.ts'
 
 type PositionRow = { next_offset: string; owner_epoch: string }
@@ -15,6 +16,7 @@ type ReceiptJson = [userId: UserId, delivered: number, seen: number, hidden: boo
 type RoomRow = {
   participants: ParticipantJson[]
   is_readonly: boolean
+  is_frozen: boolean
   head_seq: number
   message_count: number
   kind: RoomKind
@@ -25,21 +27,28 @@ type RoomRow = {
   blocks: BlockKey[] | null
 }
 type PositionAndRoomRow = Omit<RoomRow, 'participants'> & { next_offset: string | null; participants: RoomRow['participants'] | null }
-type EventRow = { body: Record<string, unknown>; content: string | null; payload: string | null; revision: number | null; content_seq: number | null; deleted: boolean }
+type EventRow = { body: Record<string, unknown>; content: string | null; payload: string | null; revision: number | null; content_seq: number | null; deleted: boolean; redacted: string | null }
 
 const topic = topics.roomEvents.name
 
-/** The history in Postgres, as an edge reads it. */
-export function createHistory(pool: Pool): History {
+/** How far a log is in Postgres. */
+export function createPersisted(pool: Pool, name: TopicName): Persisted {
   return {
     async position(partition) {
-      const { rows } = await pool.query<PositionRow>(POSITION, [topic, partition])
+      const { rows } = await pool.query<PositionRow>(POSITION, [name, partition])
       return positionOf(rows[0])
     },
     async nextOffsets() {
-      const { rows } = await pool.query<{ partition: number; next_offset: string }>('SELECT partition, next_offset::text FROM persisted_offsets WHERE topic = $1', [topic])
+      const { rows } = await pool.query<{ partition: number; next_offset: string }>('SELECT partition, next_offset::text FROM persisted_offsets WHERE topic = $1', [name])
       return new Map(rows.map((row) => [row.partition, BigInt(row.next_offset)]))
     },
+  }
+}
+
+/** The history in Postgres, as an edge reads it. @param conversationsMax that one user may have made */
+export function createHistory(pool: Pool, conversationsMax: number = Number.MAX_SAFE_INTEGER): History {
+  return {
+    ...createPersisted(pool, topic),
     async room(partition, roomId) {
       const { rows } = await pool.query<PositionAndRoomRow>(POSITION_AND_ROOM, [topic, partition, roomId])
       const { next_offset, participants, ...room } = rows[0]!
@@ -57,6 +66,7 @@ export function createHistory(pool: Pool): History {
       const { rows } = await pool.query<{ hide_receipts: boolean; hide_last_seen: boolean }>('SELECT hide_receipts, hide_last_seen FROM user_settings WHERE user_id = $1', [userId])
       return { hideReceipts: rows[0]?.hide_receipts ?? false, hideLastSeen: rows[0]?.hide_last_seen ?? false }
     },
+    hasConversationsMax: (userId, roomId) => hasConversationsMax(pool, userId, roomId, conversationsMax),
   }
 }
 
@@ -64,7 +74,7 @@ const POSITION = 'SELECT next_offset::text, owner_epoch::text FROM persisted_off
 
 /** One statement sees one moment, for a fourth of a transaction's round trips. Always one row. */
 const POSITION_AND_ROOM = `
-  SELECT p.next_offset::text, r.participants, r.is_readonly, r.head_seq, r.message_count, r.kind, r.name, r.metadata, r.history,
+  SELECT p.next_offset::text, r.participants, r.is_readonly, r.is_frozen, r.head_seq, r.message_count, r.kind, r.name, r.metadata, r.history,
          (SELECT jsonb_agg(jsonb_build_array(s.user_id, s.delivered, s.seen, s.hidden)) FROM room_receipts s WHERE s.room_id = $3) AS receipts,
          (SELECT array_agg(b.blocker_id || ' ' || b.blocked_id) FROM room_blocks b WHERE b.room_id = $3) AS blocks
     FROM (SELECT 1) AS one
@@ -76,7 +86,7 @@ const POSITION_AND_ROOM = `
  * nothing of what was deleted. The payload is always that of the message itself: an edit changes its text alone.
  */
 const EVENTS = `
-  SELECT e.body, ch.revision, ch.content_seq, ch.deleted_seq IS NOT NULL AS deleted,
+  SELECT e.body, ch.revision, ch.content_seq, ch.deleted_seq IS NOT NULL AS deleted, ch.redacted_reason AS redacted,
          CASE WHEN ch.deleted_seq IS NOT NULL THEN NULL
               WHEN ch.content_seq IS NULL OR ch.content_seq = e.seq THEN c.content
               WHEN e.event_type = 'messageSent' THEN (SELECT l.content FROM message_contents l WHERE l.room_id = $1 AND l.seq = ch.content_seq)
@@ -91,11 +101,12 @@ function positionOf(row: PositionRow | undefined): LogPosition {
   return row ? { nextOffset: BigInt(row.next_offset), ownerEpoch: BigInt(row.owner_epoch) } : { nextOffset: 0n, ownerEpoch: NO_EPOCH }
 }
 
-function viewOf({ participants, is_readonly, head_seq, message_count, kind, name, metadata, history, receipts, blocks }: RoomRow): RoomView {
+function viewOf({ participants, is_readonly, is_frozen, head_seq, message_count, kind, name, metadata, history, receipts, blocks }: RoomRow): RoomView {
   return {
     headSeq: head_seq,
     messageCount: message_count,
     readOnly: is_readonly,
+    frozen: is_frozen,
     kind,
     name: name ?? undefined,
     metadata,
@@ -106,11 +117,11 @@ function viewOf({ participants, is_readonly, head_seq, message_count, kind, name
   }
 }
 
-function storedEventOf({ body, content, payload, revision, content_seq, deleted }: EventRow): StoredEvent {
+function storedEventOf({ body, content, payload, revision, content_seq, deleted, redacted }: EventRow): StoredEvent {
   switch (body['type']) {
     case 'messageSent': {
       const edited = revision !== null && revision > 0 && { revision, contentSeq: content_seq }
-      return { ...body, content, ...(payload !== null && { payload }), ...edited, ...(deleted && { deleted }) } as unknown as StoredEvent
+      return { ...body, content, ...(payload !== null && { payload }), ...edited, ...(deleted && { deleted }), ...(redacted !== null && { redacted }) } as unknown as StoredEvent
     }
     case 'messageEdited':
       return { ...body, content } as unknown as StoredEvent

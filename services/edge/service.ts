@@ -2,6 +2,7 @@ import { v7 as uuidV7 } from 'uuid'
 import { createTokenVerifier } from '#libs/auth/verifier.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { ClientMessageId, RoomId, UserId } from '#libs/domain/ids.ts'
+import type { InboxCommand } from '#libs/domain/inbox.ts'
 import type { RoomCommand } from '#libs/domain/inputs.ts'
 import { type AvroCodec, AvroCodecs } from '#libs/kafka/avro.ts'
 import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
@@ -19,22 +20,25 @@ import { Releasers } from '#libs/runtime/releasers.ts'
 import { withRetry } from '#libs/runtime/retry.ts'
 import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
 import { commandToAvro } from '#libs/streams/avro-shapes.ts'
+import { inboxCommandToAvro } from '#libs/streams/inbox-shapes.ts'
 import { partitionOf } from '#libs/streams/murmur2.ts'
-import { headerNames, topics } from '#libs/streams/topics.ts'
+import { headerNames, type TopicName, topics } from '#libs/streams/topics.ts'
 import type { EdgeConfig } from './config.ts'
 import { Commands, type CommandsOptions } from './core/commands.ts'
+import { Inbox } from './core/inbox.ts'
 import { Lookups } from './core/lookups.ts'
 import type { LogTail } from './core/ports.ts'
+import { isStaff } from './core/room-view.ts'
 import { Rooms } from './core/rooms.ts'
 import { Sessions } from './core/sessions.ts'
 import { drain } from './drain.ts'
 import { handshake } from './handshake.ts'
 import { createHistory } from './history.ts'
+import { createInboxHistory } from './inbox-history.ts'
 import { createEdgeMetrics, type EdgeMetrics } from './metrics.ts'
 import { createRealtime, type EdgeRealtime } from './realtime.ts'
 import { type Server, startServer } from './server.ts'
 
-const topic = topics.roomEvents.name
 /** A log that was not heard from for this long may have more than we know. */
 const HEALTHY_WITHIN_MS = 3_000
 
@@ -102,7 +106,7 @@ async function connect({ config, logger, releasers, fail }: Basics) {
   const producer = new BatchingProducer(kafka)
   releasers.add(() => producer.close())
   const consumer = new PositionedConsumer(kafka, {
-    topics: [topic, topics.productUpdates.name],
+    topics: [topics.roomEvents.name, topics.userEvents.name, topics.productUpdates.name],
     onFailed: fail,
   })
   releasers.add(() => consumer.close())
@@ -126,13 +130,13 @@ function warmUp({ logger, releasers }: Basics, { pool, verifier }: World): void 
   }
 }
 
-type Chat = { readonly rooms: Rooms; readonly commands: Commands; readonly sessions: Sessions; readonly live: EdgeRealtime; readonly perUser: RateLimiter }
+type Chat = { readonly rooms: Rooms; readonly commands: Commands; readonly inbox: Inbox; readonly sessions: Sessions; readonly live: EdgeRealtime; readonly perUser: RateLimiter }
 
 /** The rules (core/), with the world plugged in. */
 function createChat(basics: Basics, world: World): Chat {
   const { config, logger, metrics, fail } = basics
   const { pool, redis, codecs, offsets, producer, consumer } = world
-  const history = createHistory(pool)
+  const history = createHistory(pool, config.conversationsPerUserMax)
   const lookups = new Lookups({ history, clock: systemClock, onTrouble: (err) => troubled(logger, err) })
   const commands = new Commands({
     ...commandPorts(config, producer, codecs.chatCommands, metrics, logger, (roomId, userId) => live.realtime.sent(roomId, userId)),
@@ -144,7 +148,7 @@ function createChat(basics: Basics, world: World): Chat {
     edgeId: config.service.instanceId,
     partitions: config.kafka.partitions,
     history,
-    log: logTail(consumer, offsets),
+    log: logTail(topics.roomEvents.name, consumer, offsets),
     codec: codecs.roomEvents,
     clock: systemClock,
     limits: config.rooms,
@@ -155,7 +159,7 @@ function createChat(basics: Basics, world: World): Chat {
     realtime: { joined: (connection, roomId) => live.realtime.joined(connection, roomId), left: (connection, roomId) => live.realtime.left(connection, roomId) },
     onDelivered: (event) => metrics.deliverySeconds.observe(Math.max(0, systemClock.nowMs() - event.timestampMs) / 1_000),
     onJoined: ({ speaker }, roomId) => {
-      if (speaker.role === 'admin') logger.info({ orderId: roomId, admin: speaker.userId }, 'an admin reads a room')
+      if (isStaff(speaker)) logger.info({ orderId: roomId, userId: speaker.userId, role: speaker.role }, 'a room is read by who is not in it')
     },
   })
   const live: EdgeRealtime = createRealtime({
@@ -170,11 +174,35 @@ function createChat(basics: Basics, world: World): Chat {
     hidesLastSeen: async (userId) => (await lookups.settings(userId)).hideLastSeen,
   })
   const perUser = createSharedRateLimiter(redis, `${config.redis.prefix}requests`, { points: config.requestsPerSecond.user, durationS: 1 })
-  const sessions = createSessions(basics, world, { rooms, commands, live, perUser })
-  return { rooms, commands, sessions, live, perUser }
+  const inbox = createInbox(basics, world)
+  const sessions = createSessions(basics, world, { rooms, commands, inbox, live, perUser })
+  return { rooms, commands, inbox, sessions, live, perUser }
 }
 
-function createSessions({ config, logger, metrics }: Basics, { verifier, connectionLimiter }: World, { rooms, commands, live, perUser }: Omit<Chat, 'sessions'>): Sessions {
+function createInbox({ config, logger, metrics, fail }: Basics, { pool, codecs, offsets, producer, consumer }: World): Inbox {
+  const { instanceId } = config.service
+  const { rooms, pendingPerSocketMax, answerTimeoutMs } = config
+  const publish = async (command: InboxCommand) => {
+    const headers = { [headerNames.traceparent]: newTraceparent(), [headerNames.replyTo]: instanceId, [headerNames.commandId]: command.commandId }
+    await producer.send(topics.inboxCommands.name, { key: command.userId, value: codecs.inboxCommands.encode(inboxCommandToAvro(command)), headers })
+  }
+  return new Inbox({
+    edgeId: instanceId,
+    partitions: config.kafka.partitions,
+    history: createInboxHistory(pool),
+    log: logTail(topics.userEvents.name, consumer, offsets),
+    codec: codecs.userEvents,
+    clock: systemClock,
+    publish,
+    newId,
+    limits: { ...rooms, pendingPerSocketMax, answerTimeoutMs },
+    onCorrupt: fail,
+    onTrouble: (err) => troubled(logger, err),
+    onDelivered: ({ timestampMs }) => metrics.inboxDeliverySeconds.observe(Math.max(0, systemClock.nowMs() - timestampMs) / 1_000),
+  })
+}
+
+function createSessions({ config, logger, metrics }: Basics, { verifier, connectionLimiter }: World, { rooms, commands, inbox, live, perUser }: Omit<Chat, 'sessions'>): Sessions {
   const perConnection = createLocalRateLimiter({ points: config.requestsPerSecond.connection, durationS: 1 })
   return new Sessions({
     rooms,
@@ -185,6 +213,7 @@ function createSessions({ config, logger, metrics }: Basics, { verifier, connect
       await perUser.consume(connection.speaker.userId)
     },
     realtime: live.realtime,
+    inbox,
     onOpened: () => metrics.connections.inc(),
     onClosed: (connection) => {
       metrics.connections.dec()
@@ -230,9 +259,9 @@ function openDoor({ config, logger, metrics }: Basics, { verifier, connectionLim
 }
 
 async function loadCodecs(codecs: AvroCodecs) {
-  const specs = [topics.roomEvents, topics.chatCommands, topics.presenceEvents, topics.productUpdates] as const
-  const [roomEvents, chatCommands, presenceEvents, productUpdates] = await Promise.all(specs.map((spec) => codecs.whenRegistered(spec)))
-  return { roomEvents: roomEvents!, chatCommands: chatCommands!, presenceEvents: presenceEvents!, productUpdates: productUpdates! }
+  const specs = [topics.roomEvents, topics.chatCommands, topics.presenceEvents, topics.productUpdates, topics.userEvents, topics.inboxCommands] as const
+  const [roomEvents, chatCommands, presenceEvents, productUpdates, userEvents, inboxCommands] = await Promise.all(specs.map((spec) => codecs.whenRegistered(spec)))
+  return { roomEvents: roomEvents!, chatCommands: chatCommands!, presenceEvents: presenceEvents!, productUpdates: productUpdates!, userEvents: userEvents!, inboxCommands: inboxCommands! }
 }
 
 function commandPorts(config: EdgeConfig, producer: BatchingProducer, codec: AvroCodec, metrics: EdgeMetrics, logger: Logger, onSent: (roomId: RoomId, userId: UserId) => void): Omit<CommandsOptions, 'lookups' | 'viewOf' | 'follow'> {
@@ -259,7 +288,7 @@ function commandPorts(config: EdgeConfig, producer: BatchingProducer, codec: Avr
   }
 }
 
-function logTail(consumer: PositionedConsumer, offsets: OffsetsAdmin): LogTail {
+function logTail(topic: TopicName, consumer: PositionedConsumer, offsets: OffsetsAdmin): LogTail {
   return {
     open: (partition, from, sink) => consumer.open(topic, partition, from, sink),
     close: (partition) => consumer.closePartition(topic, partition),
@@ -268,7 +297,7 @@ function logTail(consumer: PositionedConsumer, offsets: OffsetsAdmin): LogTail {
   }
 }
 
-function startTimers({ logger, metrics, releasers }: Basics, { connectionLimiter }: World, { rooms, commands, sessions }: Chat): void {
+function startTimers({ logger, metrics, releasers }: Basics, { connectionLimiter }: World, { rooms, commands, inbox, sessions }: Chat): void {
   const onTrouble = (err: unknown) => troubled(logger, err)
   const openConnections = function* () {
     for (const { id, speaker } of sessions.connections) yield { userId: speaker.userId, connectionId: id }
@@ -278,13 +307,20 @@ function startTimers({ logger, metrics, releasers }: Basics, { connectionLimiter
       const followed = [...rooms.partitions.values()]
       sessions.tick()
       commands.expire()
-      metrics.pendingCommands.set(commands.pending)
+      inbox.expire()
+      metrics.pendingCommands.set(commands.pending + inbox.pending)
       metrics.followedPartitions.set(followed.length)
+      metrics.followedInboxPartitions.set(inbox.partitions.size)
+      metrics.syncedSockets.set(inbox.synced)
       metrics.followedRooms.set(followed.reduce((sum, p) => sum + p.rooms.size, 0))
       metrics.bufferedRecords.set(followed.reduce((sum, p) => sum + p.buffer.size, 0))
       rooms.prune().catch(onTrouble)
+      inbox.prune().catch(onTrouble)
     }, 1_000),
-    setInterval(() => rooms.sweep(), 10_000),
+    setInterval(() => {
+      rooms.sweep()
+      inbox.sweep()
+    }, 10_000),
     setInterval(() => connectionLimiter.refresh(openConnections()).catch(onTrouble), 30_000),
   ]
   releasers.add(() => {

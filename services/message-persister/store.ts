@@ -1,58 +1,9 @@
-import { ChatError } from '#libs/domain/errors.ts'
-import { sqlStateOf } from '#libs/postgres/errors.ts'
 import type { Pool, Queryable } from '#libs/postgres/pool.ts'
-import { withTransaction } from '#libs/postgres/transaction.ts'
-import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
 import type { PartitionStore } from './core/partition-store.ts'
 import type { Rows } from './core/rows.ts'
+import { createPartitionStore } from './partition-tables.ts'
 
-const UNIQUE_VIOLATION = '23505'
-
-export function createMessageStore(pool: Pool, topic: string): PartitionStore<Rows> {
-  return {
-    async readPosition(partition) {
-      await pool.query('INSERT INTO persisted_offsets (topic, partition, next_offset, owner_epoch) VALUES ($1, $2, 0, -1) ON CONFLICT DO NOTHING', [topic, partition])
-      const { rows } = await pool.query<{ next_offset: string; owner_epoch: string; last_sources: Record<string, string> }>(
-        'SELECT next_offset::text, owner_epoch::text, last_sources FROM persisted_offsets WHERE topic = $1 AND partition = $2',
-        [topic, partition],
-      )
-      const row = rows[0]!
-      const lastSources = new Map(Object.entries(row.last_sources).map(([t, offset]) => [t, BigInt(offset)]))
-      return { nextOffset: BigInt(row.next_offset), ownerEpoch: BigInt(row.owner_epoch), lastSources }
-    },
-    async apply(partition, before, after, rows) {
-      try {
-        return await withTransaction(pool, 'read committed', async (tx) => {
-          if (!(await movePosition(tx, topic, partition, before, after))) return false
-          await writeRows(tx, partition, rows)
-          return true
-        })
-      } catch (err) {
-        if (sqlStateOf(err) === UNIQUE_VIOLATION) {
-          throw new ChatError('duplicate_row', (err as { detail?: string }).detail ?? (err as Error).message, { cause: err })
-        }
-        throw err
-      }
-    },
-  }
-}
-
-async function movePosition(tx: Queryable, topic: string, partition: number, before: ReadPosition, after: ReadPosition): Promise<boolean> {
-  const { rowCount } = await tx.query(
-    `UPDATE persisted_offsets SET next_offset = $3, owner_epoch = $4, last_sources = $5, updated_at = now()
-      WHERE topic = $1 AND partition = $2 AND next_offset = $6 AND owner_epoch = $7`,
-    [
-      topic,
-      partition,
-      after.nextOffset.toString(),
-      after.ownerEpoch.toString(),
-      JSON.stringify(Object.fromEntries([...after.lastSources].map(([t, offset]) => [t, offset.toString()]))),
-      before.nextOffset.toString(),
-      before.ownerEpoch.toString(),
-    ],
-  )
-  return rowCount === 1
-}
+export const createMessageStore = (pool: Pool, topic: string): PartitionStore<Rows> => createPartitionStore(pool, topic, writeRows)
 
 async function writeRows(tx: Queryable, partition: number, rows: Rows): Promise<void> {
   if (rows.opened.length > 0) await insertRooms(tx, rows)
@@ -63,6 +14,7 @@ async function writeRows(tx: Queryable, partition: number, rows: Rows): Promise<
   if (rows.contents.length > 0) await insertContents(tx, rows)
   if (rows.changes.length > 0) await upsertChanges(tx, rows)
   if (rows.receipts.length > 0) await upsertReceipts(tx, rows)
+  await updateModerated(tx, rows)
   await updateReactions(tx, rows)
   await updateInvitations(tx, rows)
   await updateBlocks(tx, rows)
@@ -216,11 +168,50 @@ async function upsertChanges(tx: Queryable, { changes }: Rows): Promise<void> {
   )
 }
 
+/** Seldom anything. The first reason stands. */
+async function updateModerated(tx: Queryable, { redactions, frozen, reports }: Rows): Promise<void> {
+  if (redactions.length > 0) {
+    await tx.query(
+      `UPDATE message_changes c SET redacted_reason = r.reason FROM unnest($1::text[], $2::bigint[], $3::text[]) AS r(room_id, message_seq, reason)
+        WHERE c.room_id = r.room_id AND c.message_seq = r.message_seq AND c.redacted_reason IS NULL`,
+      [redactions.map((r) => r.roomId), redactions.map((r) => r.messageSeq), redactions.map((r) => r.reason)],
+    )
+  }
+  if (frozen.length > 0) {
+    await tx.query('UPDATE chat_rooms c SET is_frozen = f.is_frozen FROM unnest($1::text[], $2::boolean[]) AS f(room_id, is_frozen) WHERE c.room_id = f.room_id', [
+      frozen.map((f) => f.roomId),
+      frozen.map((f) => f.frozen),
+    ])
+  }
+  if (reports.length > 0) {
+    await tx.query(
+      `INSERT INTO message_reports (room_id, seq, message_id, message_seq, reporter_id, reason, note, reported_at)
+       SELECT room_id, seq, message_id, message_seq, reporter_id, reason, note, to_timestamp(ms / 1000.0)
+         FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+              AS r(room_id, seq, message_id, message_seq, reporter_id, reason, note, ms)`,
+      [
+        reports.map((r) => r.roomId),
+        reports.map((r) => r.seq),
+        reports.map((r) => r.messageId),
+        reports.map((r) => r.messageSeq),
+        reports.map((r) => r.reporterId),
+        reports.map((r) => r.reason),
+        reports.map((r) => r.note),
+        reports.map((r) => r.reportedAtMs),
+      ],
+    )
+  }
+}
+
+/** Cursors go up: where a batch only knows that somebody has written, the table may know more. */
 async function upsertReceipts(tx: Queryable, { receipts }: Rows): Promise<void> {
   await tx.query(
-    `INSERT INTO room_receipts (room_id, user_id, delivered, seen, hidden)
-     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])
-     ON CONFLICT (room_id, user_id) DO UPDATE SET delivered = excluded.delivered, seen = excluded.seen, hidden = excluded.hidden`,
+    `INSERT INTO room_receipts AS c (room_id, user_id, delivered, seen, hidden)
+     SELECT room_id, user_id, r.delivered, r.seen, coalesce(r.hidden, b.hidden, true)
+       FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[]) AS r(room_id, user_id, delivered, seen, hidden)
+       LEFT JOIN room_receipts b USING (room_id, user_id)
+     ON CONFLICT (room_id, user_id) DO UPDATE
+        SET delivered = greatest(c.delivered, excluded.delivered), seen = greatest(c.seen, excluded.seen), hidden = excluded.hidden`,
     [receipts.map((r) => r.roomId), receipts.map((r) => r.userId), receipts.map((r) => r.delivered), receipts.map((r) => r.seen), receipts.map((r) => r.hidden)],
   )
 }

@@ -1,37 +1,35 @@
-import { ChatError } from '#libs/domain/errors.ts'
-import { coPartitionedAssigner } from '#libs/kafka/assigner.ts'
 import { type AvroCodec, AvroCodecs } from '#libs/kafka/avro.ts'
 import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
 import { createKafkaClient } from '#libs/kafka/client.ts'
-import { PositionedConsumer } from '#libs/kafka/positioned-consumer.ts'
-import { reportPositions } from '#libs/kafka/report-positions.ts'
+import { type FollowedLog, followInGroup } from '#libs/kafka/follow-in-group.ts'
 import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
 import { createPool } from '#libs/postgres/pool.ts'
+import { createPositionStore, type PositionStore, SavedPositions } from '#libs/postgres/position-store.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
 import { createLogger, type Logger } from '#libs/runtime/logger.ts'
 import { startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
 import { retryDelayMs } from '#libs/runtime/retry.ts'
 import { newTraceparent } from '#libs/runtime/trace.ts'
-import { commandToAvro } from '#libs/streams/avro-shapes.ts'
 import { BatchedTask } from '#libs/streams/batched-task.ts'
-import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
+import { commandRecord } from '#libs/streams/command-record.ts'
 import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
 import { NO_EPOCH } from '#libs/streams/reader-rule.ts'
-import { headerNames, topics } from '#libs/streams/topics.ts'
+import { topics } from '#libs/streams/topics.ts'
 import type { RelayConfig } from './config.ts'
 import { readFacts } from './core/facts.ts'
 import { relayFacts, type RelayPorts } from './core/relay.ts'
 import { createRelayMetrics, type RelayMetrics } from './metrics.ts'
-import { createPositionStore, createRelayStore, type PositionStore } from './store.ts'
+import { createRelayStore } from './store.ts'
 
 const topic = topics.roomEvents.name
 /** A fetch with less comes back after `fetchWaitMs`. */
 const FETCH_MIN_BYTES = 64 * 1024
 const BATCH_RECORDS_MAX = 2_000
+const POSITIONS = 'relay:room-events'
 
 type Parts = {
-  readonly consumer: PositionedConsumer
+  readonly log: FollowedLog
   readonly offsets: OffsetsAdmin
   readonly codec: AvroCodec
   readonly ports: RelayPorts
@@ -63,37 +61,30 @@ export async function startRelay(config: RelayConfig) {
   const producer = new BatchingProducer(kafka)
   releasers.add(() => producer.close())
   const ports = portsOf({ store: createRelayStore(pool, topic), offsets, producer, commandCodec, metrics })
-  const store = createPositionStore(pool)
+  const store = createPositionStore(pool, POSITIONS)
   const positions = new Map<number, ReadPosition>()
 
-  const tasks = new PartitionTasks<BatchedTask>({
-    create: (partition) => createTask({ consumer, offsets, codec, ports, store, positions, metrics, logger }, partition),
-    onFailure: onFailed,
-  })
-  const consumer = new PositionedConsumer(kafka, {
-    topics: [topic],
+  const saved = new SavedPositions(store, (err) => logger.warn({ err }, 'positions cannot be written down now'))
+  const following = await followInGroup({
+    kafka,
+    offsets,
+    topic,
+    groupId: 'relay',
     fetch: { minBytes: FETCH_MIN_BYTES, waitMs: config.fetchWaitMs },
-    group: { id: 'relay', assigner: coPartitionedAssigner(config.kafka.partitions, () => tasks.partitions()) },
-    onAssigned: (assigned) => {
-      const partitions = assigned.get(topic) ?? []
-      logger.info({ partitions }, 'partitions are assigned')
-      tasks.assign(partitions)
+    create: (partition, log) => createTask({ log, offsets, codec, ports, store, positions, metrics, logger }, partition),
+    positionOf: (partition) => positions.get(partition)?.nextOffset,
+    reportEveryMs: config.commitEveryMs,
+    onReport: () => void saved.save(positions),
+    onLag: (partition, lag) => metrics.lag.set({ partition }, lag),
+    onAssigned: (partitions) => {
       metrics.partitions.set(partitions.length)
       ready = true
     },
+    onStopped: () => saved.save(positions),
     onFailed,
+    logger,
   })
-  const savedPositions = keepSaved(store, positions, logger)
-  releasers.add(() => consumer.close())
-  releasers.add(() => savedPositions.save())
-  releasers.add(() => tasks.stopAll())
-  await consumer.start()
-  const report = setInterval(() => {
-    void savedPositions.save()
-    const mine = tasks.partitions().flatMap((partition) => (positions.has(partition) ? [{ topic, partition, next: positions.get(partition)!.nextOffset }] : []))
-    reportPositions({ consumer, offsets, logger }, mine, ({ partition }, lag) => metrics.lag.set({ partition }, lag))
-  }, config.commitEveryMs)
-  releasers.add(() => clearInterval(report))
+  releasers.add(() => following.close())
   logger.info({ metricsPort: health.port }, 'started')
   return {
     logger,
@@ -113,8 +104,7 @@ function portsOf(parts: { store: RelayPorts['store']; offsets: OffsetsAdmin; pro
     store,
     heads: async () => (await offsets.ranges(topic)).map(({ high }) => high),
     async send(command, traceparent) {
-      const headers = { [headerNames.commandId]: command.commandId, [headerNames.traceparent]: newTraceparent(traceparent) }
-      await producer.send(topics.chatCommands.name, { key: command.roomId, value: commandCodec.encode(commandToAvro(command)), headers })
+      await producer.send(topics.chatCommands.name, commandRecord(commandCodec, command, { traceparent: newTraceparent(traceparent) }))
       metrics.commands.inc()
     },
     sleep: systemClock.sleep,
@@ -123,39 +113,17 @@ function portsOf(parts: { store: RelayPorts['store']; offsets: OffsetsAdmin; pro
   }
 }
 
-/** Writes down what has moved since the last time. What was not written is read again by the next one. */
-function keepSaved(store: PositionStore, positions: ReadonlyMap<number, ReadPosition>, logger: Logger): { save(): Promise<void> } {
-  const saved = new Map<number, bigint>()
-  return {
-    async save() {
-      const moved = new Map([...positions].filter(([partition, { nextOffset }]) => saved.get(partition) !== nextOffset))
-      try {
-        await store.save(moved)
-        for (const [partition, { nextOffset }] of moved) saved.set(partition, nextOffset)
-      } catch (err) {
-        logger.warn({ err }, 'positions cannot be written down now')
-      }
-    },
-  }
-}
-
-function createTask({ consumer, offsets, codec, ports, store, positions, metrics, logger }: Parts, partition: number): BatchedTask {
+function createTask({ log: followed, offsets, codec, ports, store, positions, metrics, logger }: Parts, partition: number): BatchedTask {
   const log = logger.child({ partition })
   // Another may have come further meanwhile.
   positions.delete(partition)
   return new BatchedTask({
-    log: {
-      open: async (from, sink) => consumer.open(topic, partition, from, sink),
-      hold: (on) => consumer.hold(topic, partition, 'full', on),
-      close: () => consumer.closePartition(topic, partition),
-    },
+    log: followed,
     async begin() {
-      const { low, high } = await offsets.range(topic, partition)
+      const { low } = await offsets.range(topic, partition)
       const position = positions.get(partition) ?? (await store.read(partition)) ?? { nextOffset: low, ownerEpoch: NO_EPOCH, lastSources: new Map() }
-      const { nextOffset } = position
-      if (nextOffset < low || nextOffset > high) throw new ChatError('input_position_lost', `${topic}[${partition}] holds ${low} … ${high}, the relay needs ${nextOffset}`)
       positions.set(partition, position)
-      return nextOffset
+      return position.nextOffset
     },
     async apply(batch, signal) {
       const { after, facts } = await readFacts(codec, partition, positions.get(partition)!, batch)

@@ -1,18 +1,7 @@
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import type { Pool } from '#libs/postgres/pool.ts'
-import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
 import type { Word } from './core/facts.ts'
 import type { RelayStore } from './core/relay.ts'
-
-/** Where the positions are kept, beside those of message-persister. */
-const POSITIONS = 'relay:room-events'
-
-export type PositionStore = {
-  /** Undefined: nobody has read this partition yet. */
-  read(partition: number): Promise<ReadPosition | undefined>
-  /** Moves forward only, so that one who is late loses nothing of what another has done. */
-  save(positions: ReadonlyMap<number, ReadPosition>): Promise<void>
-}
 
 type WordRow = { blocker_id: UserId; blocked_id: UserId; is_on: boolean; occurred_at_ms: number }
 
@@ -66,29 +55,6 @@ export function createRelayStore(pool: Pool, logTopic: string): RelayStore {
     async persisted() {
       const { rows } = await pool.query<{ partition: number; next_offset: string }>('SELECT partition, next_offset::text FROM persisted_offsets WHERE topic = $1', [logTopic])
       return new Map(rows.map((row) => [row.partition, BigInt(row.next_offset)]))
-    },
-  }
-}
-
-export function createPositionStore(pool: Pool): PositionStore {
-  return {
-    async read(partition) {
-      const { rows } = await pool.query<{ next_offset: string; owner_epoch: string }>(
-        'SELECT next_offset::text, owner_epoch::text FROM persisted_offsets WHERE topic = $1 AND partition = $2',
-        [POSITIONS, partition],
-      )
-      return rows[0] && { nextOffset: BigInt(rows[0].next_offset), ownerEpoch: BigInt(rows[0].owner_epoch), lastSources: new Map() }
-    },
-    async save(positions) {
-      if (positions.size === 0) return
-      const all = [...positions.values()]
-      await pool.query(
-        `INSERT INTO persisted_offsets AS o (topic, partition, next_offset, owner_epoch)
-         SELECT $1, * FROM unnest($2::int[], $3::bigint[], $4::bigint[])
-         ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, owner_epoch = excluded.owner_epoch, updated_at = now()
-          WHERE o.next_offset < excluded.next_offset`,
-        [POSITIONS, [...positions.keys()], all.map((p) => p.nextOffset.toString()), all.map((p) => p.ownerEpoch.toString())],
-      )
     },
   }
 }

@@ -44,12 +44,12 @@ afterEach(async () => {
   for (const gate of gates.splice(0)) await gate.close()
 })
 
-async function handle(sink: MemorySink, payloads: readonly object[], stopping = new AbortController().signal) {
+async function handle(sink: MemorySink, payloads: readonly object[], stopping = new AbortController().signal, holdMaxMs = 60_000) {
   const logger = pino({ level: 'silent' })
   const gate = new SinkGate({ sink, clock: systemClock, logger, inHand: () => payloads.length, onPhase: () => {} })
   gates.push(gate)
   const metrics = createSqsBridgeMetrics(new Registry(), () => 0)
-  const bridge = new Bridge({ sink, gate, clock: systemClock, logger, metrics, holdMaxMs: 60_000 })
+  const bridge = new Bridge({ sink, gate, clock: systemClock, logger, metrics, holdMaxMs })
   const batch = payloads.map((payload, i): QueueMessage => ({ messageId: `m${i}`, receiptHandle: `h${i}`, body: JSON.stringify(payload), sentTimestampMs: Date.now(), receiveCount: 2, attributes: {} }))
   const settled: string[] = []
   await bridge.handle(
@@ -98,6 +98,16 @@ test('what can never be written goes back to the queue, whose redrive policy wil
   const sink = new MemorySink()
   sink.failures = [new TypeError('planted')]
   expect(await handle(sink, [ended('a', 'delivered')])).toEqual(['m0 released 10'])
+})
+
+test('what Kafka does not take for too long goes back to the queue', async () => {
+  const sink = new MemorySink()
+  sink.failures = Array.from({ length: 10_000 }, () => new ChatError('unavailable'))
+  const startMs = performance.now()
+  const settled = await handle(sink, [ended('a', 'delivered'), ended('b', 'delivered')], new AbortController().signal, 100)
+  expect(settled).toEqual([expect.stringMatching(/^m0 released \d+$/), expect.stringMatching(/^m1 released \d+$/)])
+  expect(performance.now() - startMs).toBeGreaterThanOrEqual(99)
+  expect(sink.published).toEqual([])
 })
 
 test('a stop does not wait for Kafka to come back', async () => {

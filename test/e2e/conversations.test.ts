@@ -89,7 +89,7 @@ test('cursors: gathered, only upwards, told to the others unless hidden, and the
   const { seq } = await cleo.request({ type: 'mark', roomId, seen: 2, hidden: true })
   expect(await ann.waitForSeq(seq, roomId)).toEqual({ type: 'roomUpdated', roomId, seq, timestamp: expect.any(Number), event: 'private' })
   const again = await on(2, 'ann-3')
-  expect(await joined(again, roomId)).toMatchObject({ messageCount: 3, receipts: [{ userId: 'bob-3', delivered: 3, seen: 3 }] })
+  expect(await joined(again, roomId)).toMatchObject({ messageCount: 3, receipts: [{ userId: 'ann-3', delivered: 3, seen: 3 }, { userId: 'bob-3', delivered: 3, seen: 3 }] })
   const own = await on(2, 'cleo-3')
   expect((await joined(own, roomId))['receipts']).toContainEqual({ userId: 'cleo-3', delivered: 2, seen: 2 })
 })

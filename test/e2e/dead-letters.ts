@@ -1,12 +1,12 @@
 import { Kafka, logLevel } from 'kafkajs'
-import { topics } from '#libs/streams/topics.ts'
+import { type TopicName, topics } from '#libs/streams/topics.ts'
 import type { System } from '../support/system.ts'
 
 export type DeadLetter = { readonly body: string; readonly headers: Readonly<Record<string, string>> }
 
-/** Reads order-events.dlq from its start until it has held `count` letters, in no particular order. */
-export async function readDeadLetters({ stack, names }: System, count: number, timeoutMs = 30_000): Promise<DeadLetter[]> {
-  const topic = `${names.topicPrefix}${topics.orderEventsDlq.name}`
+/** Reads order-events.dlq, or another one, from its start until it has held `count` letters, in no particular order. */
+export async function readDeadLetters({ stack, names }: System, count: number, timeoutMs = 30_000, name: TopicName = topics.orderEventsDlq.name): Promise<DeadLetter[]> {
+  const topic = `${names.topicPrefix}${name}`
   const consumer = new Kafka({ clientId: 'dead-letters', brokers: stack.kafkaBrokers, logLevel: logLevel.NOTHING }).consumer({ groupId: `${topic}-${crypto.randomUUID()}`, maxWaitTimeInMs: 100 })
   const letters: DeadLetter[] = []
   const all = Promise.withResolvers<void>()

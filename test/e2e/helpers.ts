@@ -83,6 +83,7 @@ export async function sendAll(socket: ChatSocket, messages: readonly string[], e
 
 /** For limits that are not what a test is about. */
 export const wideLimits: Readonly<Record<string, string>> = {
+  ROOM_DUPLICATES_WINDOW_MS: '0',
   EDGE_CONNECTIONS_PER_USER_MAX: '1000',
   EDGE_REQUESTS_PER_SECOND_CONNECTION: '100000',
   EDGE_REQUESTS_PER_SECOND_USER: '100000',

@@ -18,6 +18,8 @@ test('join: from the start, from the middle, from the head, again on an open soc
   await system.openRoom(orderId, 'customer', 'vendor')
   const vendor = await join(2, 'vendor', orderId)
   await sendAll(vendor, range(1, 9).map((i) => `${i}`), {}, 1)
+  // The other edge may let in as of a moment ago, and bring the rest live.
+  await vi.waitFor(async () => expect((await system.pool.query('SELECT head_seq FROM chat_rooms WHERE room_id = $1', [orderId])).rows).toEqual([{ head_seq: '10' }]), { timeout: 15_000 })
   for (const [since, seqs] of [[0, range(1, 10)], [4, range(5, 10)], [9, [10]], [10, []]] as const) {
     const socket = await join(1, 'customer', orderId, since)
     expect(await socket.waitForType('joined')).toMatchObject({ roomId: orderId, since, headSeq: 10, messageCount: 9, readOnly: false })

@@ -29,7 +29,7 @@ async function play(name: string, times: number): Promise<RoundResult> {
   return result
 }
 
-test('SIGKILL of room-state, persister, edge and bridge in mid-traffic: acked = seen = Postgres = topic, gapless', async () => {
+test('SIGKILL of room-state, persister, edge, inbox and bridge in mid-traffic: acked = seen = Postgres = topic, gapless, and so are the lists of chats', async () => {
   await play('kill', 8)
 }, TEST_TIMEOUT_MS)
 

@@ -201,5 +201,11 @@ export class PersistedRoom {
       this.roomId, seq, body.messageId, body.clientMessageId, body.senderId, body.messageIndex, at,
     ])
     await tx.query('INSERT INTO message_contents (room_id, seq, content, salt) VALUES ($1, $2, $3, $4)', [this.roomId, seq, content, salt])
+    // Who writes has seen what he answers.
+    await tx.query(
+      `INSERT INTO room_receipts VALUES ($1, $2, $3, $3, true)
+       ON CONFLICT (room_id, user_id) DO UPDATE SET seen = $3, delivered = $3`,
+      [this.roomId, body.senderId, body.messageIndex],
+    )
   }
 }

@@ -111,6 +111,11 @@ describe('files', () => {
     await api.reached(other.roomId, 1, 'bob')
     expect(codeOf(await api.get(at.replace(roomId, other.roomId), 'bob'))).toEqual([404, 'not_found'])
     expect(codeOf(await api.post(`/rooms/${other.roomId}/messages`, 'bob', { message: 'x', attachments: [attachment] }))).toEqual([400, 'invalid_attachment'])
+    // What a moderator takes away, its files too, is for nobody else any more.
+    const { body: redaction } = await api.post(`/moderation/rooms/${roomId}/redactions`, 'mod.moderator', { messageId: sent.messageId, reason: 'not for here' })
+    await api.reached(roomId, redaction.seq, 'bob')
+    for (const user of ['ann', 'bob']) expect(codeOf(await api.get(at, user))).toEqual([409, 'message_deleted'])
+    expect((await api.get(at, 'mod.moderator')).status).toBe(200)
   })
 
   test('are refused for others, for what is too large, and in rooms that have closed', async () => {

@@ -87,7 +87,7 @@ describe('messages', () => {
     ])
     expect(nextBefore).toBeNull()
     const first = (await api.get(`/rooms/${roomId}/threads?limit=1`, 'bob')).body
-    expect([first.threads.map((t: any) => [t.rootSeq, t.unread]), first.nextBefore]).toEqual([[[root.seq, 1]], last.seq])
+    expect([first.threads.map((t: any) => [t.rootSeq, t.unread]), first.nextBefore]).toEqual([[[root.seq, 0]], last.seq])
     expect((await api.get(`/rooms/${roomId}/threads?before=${first.nextBefore}`, 'bob')).body.threads).toMatchObject([{ rootSeq: other.seq, unread: 0 }])
     const replies = async (query: string) => (await api.get(`/rooms/${roomId}/messages/${root.messageId}/replies${query}`, 'bob')).body
     expect((await replies('')).messages.map((m: any) => m.content)).toEqual(['r1', 'r2', 'r3'])
@@ -98,14 +98,14 @@ describe('messages', () => {
 })
 
 describe('what was seen', () => {
-  test('receipts, unread and seen-by, without those who hide it', async () => {
+  test('receipts, unread and seen-by, without those who hide it; who writes has seen what he answers', async () => {
     const roomId = await newGroup('ann', ['bob', 'eve'])
     const first = await say(roomId, 'ann', 'one')
     await say(roomId, 'ann', 'two')
     await api.post(`/rooms/${roomId}/marks`, 'bob', { seen: 1, delivered: 2 })
     const { body } = await api.post(`/rooms/${roomId}/marks`, 'eve', { seen: 2, hidden: true })
     expect((await api.post(`/rooms/${roomId}/marks`, 'bob', { seen: 1 })).body).toMatchObject({ unchanged: true })
-    expect(await api.reached(roomId, body.seq, 'ann')).toMatchObject({ unread: 2, receipts: [{ userId: 'bob', delivered: 2, seen: 1 }] })
+    expect(await api.reached(roomId, body.seq, 'ann')).toMatchObject({ unread: 0, receipts: [{ userId: 'ann', delivered: 2, seen: 2 }, { userId: 'bob', delivered: 2, seen: 1 }] })
     expect((await api.get(`/rooms/${roomId}`, 'eve')).body).toMatchObject({ unread: 0, receipts: [{ userId: 'bob' }, { userId: 'eve', seen: 2 }] })
     expect((await api.get(`/rooms/${roomId}`, 'bob')).body.unread).toBe(1)
     const seenBy = async (messageId: string, user: string) => (await api.get(`/rooms/${roomId}/messages/${messageId}/seen-by`, user)).body
@@ -121,7 +121,7 @@ describe('what was seen', () => {
     const roomId = await newGroup('ann', ['shy'])
     await say(roomId, 'ann', 'hi')
     const { body } = await api.post(`/rooms/${roomId}/marks`, 'shy', { seen: 1 })
-    expect((await api.reached(roomId, body.seq, 'ann')).receipts).toEqual([])
+    expect((await api.reached(roomId, body.seq, 'ann')).receipts).toEqual([{ userId: 'ann', delivered: 1, seen: 1 }])
     expect((await api.get(`/rooms/${roomId}`, 'shy')).body.receipts).toEqual([{ userId: 'shy', delivered: 1, seen: 1 }])
   })
 })

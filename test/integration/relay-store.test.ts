@@ -3,9 +3,10 @@ import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import { postgresConfigFromEnv } from '#libs/postgres/config.ts'
 import { migrate } from '#libs/postgres/migrate.ts'
 import { createPool, type Pool } from '#libs/postgres/pool.ts'
+import { createPositionStore } from '#libs/postgres/position-store.ts'
 import { topics } from '#libs/streams/topics.ts'
 import type { Word } from '../../services/relay/core/facts.ts'
-import { createPositionStore, createRelayStore } from '../../services/relay/store.ts'
+import { createRelayStore } from '../../services/relay/store.ts'
 import { type Isolated, useStack } from '../support/stack.ts'
 import { silent } from './api-fixture.ts'
 
@@ -64,7 +65,7 @@ test('common rooms are open, and no direct ones; people are those of now', async
 })
 
 test('positions move forward only, with their epochs, and are not those of the persister', async () => {
-  const store = createPositionStore(pool)
+  const store = createPositionStore(pool, 'relay:room-events')
   const position = (nextOffset: bigint, ownerEpoch: bigint) => ({ nextOffset, ownerEpoch, lastSources: new Map() })
   expect(await store.read(3)).toBeUndefined()
   await store.save(new Map([[3, position(7n, 2n)], [4, position(2n ** 60n, -1n)]]))

@@ -17,6 +17,8 @@ const inject: Readonly<Record<FaultName, Inject>> = {
   crashRoomState: (town) => someOf(town, town.slots.roomState)?.crash(downMs(town)),
   crashPersister: (town) => someOf(town, town.slots.persister)?.crash(downMs(town)),
   crashEdge: (town) => someOf(town, town.slots.edge)?.crash(downMs(town)),
+  crashInbox: (town) => someOf(town, town.slots.inbox)?.crash(downMs(town)),
+  pauseInbox: (town) => someOf(town, town.slots.inbox)?.pause(pauseMs(town)),
   crashBridge: (town) => someOf(town, town.slots.bridge)?.crash(downMs(town)),
   pauseRoomState: (town) => someOf(town, town.slots.roomState)?.pause(pauseMs(town)),
   pausePersister: (town) => someOf(town, town.slots.persister)?.pause(pauseMs(town)),
@@ -27,8 +29,8 @@ const inject: Readonly<Record<FaultName, Inject>> = {
   registryDown: (town) => void (town.servers.registry.downUntilMs = town.world.nowMs + outageMs(town)),
   sqsDown: (town) => void (town.servers.sqs.downUntilMs = town.world.nowMs + outageMs(town)),
   stallFetches: (town) => {
-    const { edge, persister, roomState } = town.slots
-    const process = someOf(town, town.world.random.pick([edge, persister, roomState]))?.process
+    const { edge, persister, roomState, inbox } = town.slots
+    const process = someOf(town, town.world.random.pick([edge, persister, roomState, inbox]))?.process
     if (process) town.servers.kafka.stall(process, outageMs(town))
   },
   compact: (town) => town.servers.kafka.compact(),

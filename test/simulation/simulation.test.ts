@@ -35,7 +35,7 @@ test('one seed is one run, in every process; another seed is another', { timeout
 
 test('a replay tells all that happened, and a digest alone is that of the same run', { timeout: 60_000 }, async () => {
   const { out } = await sim('--seed', '11')
-  expect(out).toMatch(/room-state-1\.1 took partition 0 over/)
+  expect(out).toMatch(/room-state-1\.1 took partition 0 of room-events over/)
   expect(out).toContain(await digestOf(11))
 })
 
@@ -52,7 +52,7 @@ describe('planted bugs', () => {
     expect(() => mutated(mutation, 'abc abc')).toThrow(/2 times/)
   })
 
-  test.each(['owner epoch ignored', 'base offset not checked', 'dedupe forgotten', 'compare-and-set left out', 'since off by one', 'removed participant'])('%s is found', { timeout: 120_000 }, async (name) => {
+  test.each(['owner epoch ignored', 'base offset not checked', 'dedupe forgotten', 'compare-and-set left out', 'since off by one', 'removed participant', 'a frozen room', 'a removal is told', 'who leaves a room'])('%s is found', { timeout: 120_000 }, async (name) => {
     const { code, out } = await sim('--mutations', name, '--seeds', '200', '--workers', '1')
     expect(out).toContain('1 of 1 planted bugs found')
     expect(code).toBe(0)

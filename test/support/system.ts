@@ -29,7 +29,7 @@ export type SystemOptions = {
   readonly endpointsOf?: (id: string, endpoints: StackEndpoints) => Promise<StackEndpoints>
 }
 
-const defaultCount: Record<ServiceName, number> = { 'sqs-bridge': 1, 'room-state': 1, 'message-persister': 1, edge: 2, api: 0, relay: 0 }
+const defaultCount: Record<ServiceName, number> = { 'sqs-bridge': 1, 'room-state': 1, 'message-persister': 1, edge: 2, api: 0, relay: 0, inbox: 0, notifier: 0, moderation: 0 }
 
 /** All services as processes of their own, on topics, a queue and a database that nobody else uses. */
 export class System {

@@ -31,6 +31,12 @@ export class Person {
       const { name: what, priceMinor = 0, currency, available } = product
       saw(`[card] ${what}, ${(priceMinor / 100).toFixed(2)} ${currency}, ${available ? 'available' : 'not available'}`)
     })
+    client.inbox.on('synced', ({ totals }) => saw(`[list] ${totals.chats} chats, ${totals.unread} unread`))
+    client.inbox.on('change', ({ chats, totals }) => {
+      // What a sync brings comes as one line.
+      if (client.inbox.phase !== 'live') return
+      for (const chat of chats) saw(`[list] ${chat.roomId}: ${chat.unread} unread${chat.mutedUntilMs === undefined ? '' : ', muted'}; ${totals.unread} in all`)
+    })
   }
 
   join(roomId: string): Seat {

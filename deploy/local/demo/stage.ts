@@ -4,8 +4,9 @@ import { signDevToken } from '#libs/auth/dev-key.ts'
 import { type ChatClient, createChatClient } from '#libs/client/index.ts'
 import { HOST, type ServicePorts } from '../config.ts'
 import { publishOrderEvent } from '../order.ts'
-import { AUTH_AUDIENCE, AUTH_ISSUER, type ServiceWorld } from '../service-env.ts'
+import { AUTH_AUDIENCE, AUTH_ISSUER, commonServiceEnv, type ServiceWorld } from '../service-env.ts'
 import { Person } from './person.ts'
+import { type Push, takePushes } from './pushes.ts'
 
 const WAIT_MS = 15_000
 
@@ -18,6 +19,7 @@ export class Stage {
   readonly #ports: ServicePorts
   readonly #world: ServiceWorld
   readonly #people: Person[] = []
+  readonly #pushes: Push[] = []
   #steps = 0
   /** What was seen since the last step, and by whom. */
   #seen = new Map<string, string[]>()
@@ -85,6 +87,35 @@ export class Stage {
     return person
   }
 
+  /** One of several devices of a person, with his list of chats. */
+  async device(name: string, device: string, edge: 1 | 2): Promise<Person> {
+    const client = createChatClient({ url: `${this.edgeUrl(edge, 'ws')}/ws/chat`, token: () => this.token(name) })
+    const person = this.#add(name, client, device)
+    client.inbox.start()
+    await client.connect()
+    await this.until(() => client.inbox.phase === 'live', `the ${device} has no list`)
+    return person
+  }
+
+  /** What the local push queue has for him; undefined where the stack has a queue of its owner's. */
+  async push(name: string, isIt: (push: Push) => boolean): Promise<Push | undefined> {
+    const { sqsEndpoint } = this.#world.endpoints
+    if (sqsEndpoint === '') return undefined
+    let found: Push | undefined
+    await this.until(async () => {
+      for (const push of await takePushes(sqsEndpoint)) if (push.userId === this.userId(name)) this.#pushes.push(push)
+      found = this.#pushes.findLast(isIt)
+      return found !== undefined
+    }, 'there is no such push')
+    this.saw('push queue', `${found!.type} for ${name}: ${found!.roomId}, ${found!.count} new, badge ${found!.badge}`)
+    return found
+  }
+
+  /** As a service of this stack has it. */
+  get serviceEnv(): Record<string, string> {
+    return commonServiceEnv(this.#world)
+  }
+
   /** A person on a socket of one order. The order's room may be a moment away, so a first 404 is tried again. */
   async inOrder(name: string, orderId: string, { edge, role = 'user' }: Joining): Promise<Person> {
     for (const deadlineMs = Date.now() + WAIT_MS; ; ) {
@@ -126,8 +157,9 @@ export class Stage {
     await Promise.all(this.#people.map(({ client }) => client.close()))
   }
 
-  #add(name: string, client: ChatClient): Person {
-    const person = new Person(name, this.userId(name), client, (line) => this.saw(name, line))
+  #add(name: string, client: ChatClient, device?: string): Person {
+    const seenBy = device === undefined ? name : `${name}'s ${device}`
+    const person = new Person(name, this.userId(name), client, (line) => this.saw(seenBy, line))
     this.#people.push(person)
     return person
   }

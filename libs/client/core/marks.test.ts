@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { UserId } from '#libs/domain/ids.ts'
-import { answered, interrupted, joinedWith, type Marks, type MarkState, moved, next, noMarks, refused, sending, unreadOf, wanting, withMessage } from './marks.ts'
+import { answered, interrupted, joinedWith, type Marks, type MarkState, moved, next, noMarks, refused, sending, unreadOf, wanting, withMessage, withOwnMessage } from './marks.ts'
 
 const own = (seen: number, delivered = seen) => ({ userId: 'alice' as UserId, seen, delivered })
 const joined = (messageCount: number, seen = 0) => joinedWith(noMarks, messageCount, own(seen))
@@ -35,6 +35,13 @@ test('unread is arithmetic on messageIndexes; what was said counts at once, also
   expect(unreadOf(wanting(joined(10, 4), { seen: 9 }))).toBe(1)
   expect(unreadOf(moved(joined(10, 4), own(10)))).toBe(0)
   expect(unreadOf(refused(wanting(joined(10, 4), { seen: 9 })))).toBe(6)
+})
+
+test('who writes has seen what was before his message, and the server need not be told', () => {
+  const state = withOwnMessage(withMessage(joined(3), 4), 5)
+  expect([unreadOf(state), next(state)]).toEqual([0, undefined])
+  expect(unreadOf(withMessage(state, 6))).toBe(1)
+  expect(next(withOwnMessage(wanting(joined(5), { seen: 2 }), 6))).toBeUndefined()
 })
 
 /** A server that takes marks, over a line that loses requests and answers. */

@@ -49,6 +49,9 @@ export const interrupted = (state: MarkState): MarkState => ({ ...state, sent: u
 export const withMessage = (state: MarkState, messageIndex: number): MarkState =>
   messageIndex <= (state.messageCount ?? 0) ? state : { ...state, messageCount: messageIndex }
 
+/** Who writes has seen up to his own message: the server counts so too, and need not be told. */
+export const withOwnMessage = (state: MarkState, messageIndex: number): MarkState => moved(withMessage(state, messageIndex), { seen: messageIndex, delivered: messageIndex })
+
 /** A receipt of this user, from whichever device. */
 export function moved(state: MarkState, own: Marks): MarkState {
   const known = higher(state.known, own)
@@ -74,5 +77,5 @@ export function answered(state: MarkState, outcome: 'taken' | 'again'): MarkStat
 /** Refused for good: as if it had never been said. */
 export const refused = (state: MarkState): MarkState => ({ ...state, sent: undefined, wanted: state.known })
 
-/** Plain arithmetic on messageIndexes, one's own messages among them. What the app has said counts at once. */
+/** The one rule, as the server has it: messages above the seen cursor. What the app has said counts at once. */
 export const unreadOf = ({ messageCount = 0, wanted }: MarkState): number => Math.max(0, messageCount - wanted.seen)

@@ -1,11 +1,12 @@
 import { validate as isUuid } from 'uuid'
-import type { AckFrame, ReplyFrame, RoomUpdatedFrame } from '#libs/domain/frames.ts'
+import type { AckFrame, ChatFields, ReplyFrame, RoomUpdatedFrame } from '#libs/domain/frames.ts'
 import { type ClientMessageId, isRoomId, isUserId, type RoomId, type UserId } from '#libs/domain/ids.ts'
+import { FOREVER_MS, type InboxTotals } from '#libs/domain/inbox.ts'
 import { fixedLimits } from '#libs/domain/limits.ts'
-import type { Metadata } from '#libs/domain/room.ts'
+import { type Metadata, reportReasons } from '#libs/domain/room.ts'
 import type { Request } from '../requests.ts'
 
-/** A request, other than a message, that becomes an event of a room. */
+/** A request, other than a message, that becomes an event of a room, or a change of one's own list. */
 export type OperationRequest = Extract<
   Request,
   {
@@ -19,7 +20,9 @@ export type OperationRequest = Extract<
       | 'inviteMediator'
       | 'acceptInvitation'
       | 'resolveDispute'
+      | 'reportMessage'
       | 'createConversation'
+      | 'setChat'
   }
 >
 
@@ -36,9 +39,9 @@ export type Operation = {
 /** The lane of what can be asked without being in the room. No room has this id. */
 export const OUTSIDE = '' as RoomId
 
-/** Who accepts an invitation, or makes a conversation, is not in the room yet. */
+/** Who accepts an invitation, or makes a conversation, is not in the room yet; one's own list needs no room to be joined. */
 export const laneOf = (request: OperationRequest): RoomId =>
-  request.type === 'createConversation' || request.type === 'acceptInvitation' ? OUTSIDE : (request.roomId ?? OUTSIDE)
+  request.type === 'createConversation' || request.type === 'acceptInvitation' || request.type === 'setChat' ? OUTSIDE : (request.roomId ?? OUTSIDE)
 
 /** What the server said when it was durable, or was so already. */
 export type OperationAck = {
@@ -53,6 +56,10 @@ export type OperationAck = {
   /** As everybody else gets it; the room gives it as an `event` too, at its place. */
   readonly event?: RoomUpdatedFrame
   readonly timestamp?: number
+  /** Of a `setChat` alone, which has no `seq`: 0. */
+  readonly userSeq?: number
+  readonly chat?: ChatFields
+  readonly totals?: InboxTotals
 }
 
 export type Verdict =
@@ -61,6 +68,8 @@ export type Verdict =
   /** It may pass: the same again, not before `retryAfterMs`. */
   | { readonly kind: 'again'; readonly retryAfterMs: number | undefined; readonly why: 'refused' | 'notJoined' | 'unreadable' }
 
+const UNREADABLE: Verdict = { kind: 'again', retryAfterMs: undefined, why: 'unreadable' }
+
 export function judgeReply({ clientMessageId, request }: Operation, reply: ReplyFrame): Verdict {
   if (reply.type === 'error') {
     const { code, retriable, retryAfterMs, message } = reply
@@ -68,13 +77,15 @@ export function judgeReply({ clientMessageId, request }: Operation, reply: Reply
     if (code === 'not_joined') return { kind: 'again', retryAfterMs: undefined, why: 'notJoined' }
     return retriable ? { kind: 'again', retryAfterMs, why: 'refused' } : { kind: 'failed', code, retriable, message }
   }
+  if (reply.type !== 'ack') return UNREADABLE
   const roomId = reply.roomId ?? ('roomId' in request ? request.roomId : undefined)
-  if (reply.type !== 'ack' || !isRoomId(roomId) || !Number.isSafeInteger(reply.seq)) return { kind: 'again', retryAfterMs: undefined, why: 'unreadable' }
+  if (!isRoomId(roomId) || !Number.isSafeInteger(request.type === 'setChat' ? reply.userSeq : reply.seq)) return UNREADABLE
   return { kind: 'acked', ack: ackOf(reply, roomId, clientMessageId) }
 }
 
-function ackOf({ seq = 0, repeated, unchanged, event, timestamp }: AckFrame, roomId: RoomId, clientMessageId: ClientMessageId): OperationAck {
-  return { roomId, clientMessageId, seq, repeated: repeated === true, unchanged: unchanged === true, ...(event && { event }), ...(timestamp !== undefined && { timestamp }) }
+function ackOf({ seq = 0, repeated, unchanged, event, timestamp, userSeq, chat, totals }: AckFrame, roomId: RoomId, clientMessageId: ClientMessageId): OperationAck {
+  const place = { roomId, clientMessageId, seq, repeated: repeated === true, unchanged: unchanged === true, ...(event && { event }), ...(timestamp !== undefined && { timestamp }) }
+  return { ...place, ...(userSeq !== undefined && { userSeq }), ...(chat && { chat }), ...(totals && { totals }) }
 }
 
 const CLIENT_ID = /^[\x21-\x7e]{1,128}$/
@@ -101,14 +112,19 @@ export function requestProblem(request: OperationRequest): string | undefined {
     case 'changeRoom':
       return nameProblem(request.name) ?? metadataProblem(request.metadata)
     case 'resolveDispute':
-      return request.note === undefined || isTextUpTo(request.note, 4 * fixedLimits.noteCharsMax) ? undefined : 'the note is too long'
+      return noteProblem(request.note)
     case 'acceptInvitation':
       return undefined
+    case 'reportMessage':
+      return targetProblem(request.messageId) ?? (reportReasons.includes(request.reason) ? noteProblem(request.note) : `a reason is one of ${reportReasons.join(', ')}`)
+    case 'setChat':
+      return settingsProblem(request)
     case 'createConversation':
       return conversationProblem(request) ?? nameProblem(request.name) ?? metadataProblem(request.metadata)
   }
 }
 
+const noteProblem = (note: string | undefined): string | undefined => (note === undefined || isTextUpTo(note, 4 * fixedLimits.noteCharsMax) ? undefined : 'the note is too long')
 const targetProblem = (messageId: string): string | undefined => (isUuid(messageId) ? undefined : 'messageId is a UUID')
 const isTextUpTo = (text: unknown, unitsMax: number): boolean => typeof text === 'string' && text.length <= unitsMax
 /** The bound is in code points, of up to two units each; the log counts exactly. */
@@ -118,6 +134,13 @@ function metadataProblem(metadata: Metadata | undefined): string | undefined {
   const { metadataKeyCharsMax, metadataValueCharsMax } = fixedLimits
   const fits = Object.entries(metadata ?? {}).every(([key, value]) => key.length <= metadataKeyCharsMax && isTextUpTo(value, metadataValueCharsMax))
   return fits ? undefined : `metadata has keys of at most ${metadataKeyCharsMax} and texts of at most ${metadataValueCharsMax} characters`
+}
+
+function settingsProblem({ roomId, mutedUntilMs, archived }: OperationRequest & { readonly type: 'setChat' }): string | undefined {
+  if (!isRoomId(roomId)) return 'no room id'
+  if (mutedUntilMs === undefined && archived === undefined) return 'mutedUntilMs or archived is needed'
+  const isTime = mutedUntilMs === undefined || (Number.isSafeInteger(mutedUntilMs) && mutedUntilMs >= 0 && mutedUntilMs <= FOREVER_MS)
+  return isTime ? undefined : 'mutedUntilMs is a time in ms, or 0'
 }
 
 function conversationProblem({ participants, clientId }: OperationRequest & { readonly type: 'createConversation' }): string | undefined {

@@ -9,6 +9,10 @@ const isSeq = (value: unknown): boolean => Number.isSafeInteger(value) && (value
 const isText = (value: unknown): boolean => typeof value === 'string'
 const isTime = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value)
 
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null
+const isChat = (value: unknown): boolean => isObject(value) && isText((value as Fields)['roomId']) && isText((value as Fields)['status']) && isTime((value as Fields)['lastActivityMs'])
+const inboxChange = { userSeq: isSeq, chat: isChat, totals: isObject }
+
 /** What this client relies on in each type: the rest of a frame goes to the app as it came. */
 const required: Record<ServerFrame['type'], Record<string, (value: unknown) => boolean>> = {
   connected: { userId: isText, serverTimeMs: isTime, heartbeatMs: (ms) => isTime(ms) && (ms as number) > 0, expiresAtMs: isTime },
@@ -17,10 +21,17 @@ const required: Record<ServerFrame['type'], Record<string, (value: unknown) => b
   roomUpdated: { roomId: isText, seq: isSeq },
   caughtUp: { roomId: isText, seq: isSeq },
   left: { roomId: isText, code: isText },
-  heartbeat: { heads: (heads) => typeof heads === 'object' && heads !== null, serverTimeMs: isTime },
+  heartbeat: { heads: (heads) => typeof heads === 'object' && heads !== null, serverTimeMs: isTime, userSeq: (seq) => seq === undefined || isSeq(seq) },
   typing: { roomId: isText, userId: isText, on: (on) => typeof on === 'boolean' },
   presence: { roomId: isText, users: Array.isArray },
   cardUpdated: { productId: isText, product: (product) => typeof product === 'object' && product !== null },
+  synced: { userSeq: isSeq, totals: isObject },
+  inboxPage: { chats: (chats) => Array.isArray(chats) && chats.every((chat) => isChat(chat) && isSeq((chat as Fields)['userSeq'])) },
+  roomAdded: inboxChange,
+  roomRemoved: inboxChange,
+  unreadChanged: inboxChange,
+  roomRead: inboxChange,
+  chatChanged: inboxChange,
   ack: { event: (event) => event === undefined || (typeof event === 'object' && event !== null && isSeq((event as Fields)['seq'])) },
   error: { code: isText, retriable: (value) => typeof value === 'boolean' },
 }

@@ -3,8 +3,9 @@ import type { ClientFrame, NewMessageFrame, RoomEventFrame, RoomUpdatedFrame } f
 import type { UserId } from '#libs/domain/ids.ts'
 
 type Edited = RoomUpdatedFrame & { readonly event: 'messageEdited' }
+type Redacted = RoomUpdatedFrame & { readonly event: 'messageRedacted' }
 /** Requests that become events, beside messages. */
-export type Change = Exclude<ClientFrame, { readonly type: 'join' | 'leave' | 'sendMessage' | 'typing' | 'setPresence' | 'watchProducts' | 'createConversation' | 'authenticate' | 'ping' }>
+export type Change = Exclude<ClientFrame, { readonly type: 'join' | 'leave' | 'sendMessage' | 'typing' | 'setPresence' | 'watchProducts' | 'createConversation' | 'sync' | 'setChat' | 'authenticate' | 'ping' }>
 
 type Room = { readonly events: readonly RoomEventFrame[]; readonly messages: number; readonly receipts: ReadonlyMap<string, { readonly delivered: number; readonly seen: number }> }
 
@@ -13,10 +14,12 @@ export function changeOf(room: Room, by: UserId, frame: Change): object | 'uncha
   switch (frame.type) {
     case 'editMessage':
     case 'deleteMessage':
-    case 'react': {
+    case 'react':
+    case 'reportMessage': {
       const message = room.events.find((event): event is NewMessageFrame => event.type === 'newMessage' && event.messageId === frame.messageId)
       if (!message) return 'message_not_found'
       const target = { messageId: message.messageId, messageSeq: message.seq, by }
+      if (frame.type === 'reportMessage') return { event: 'messageReported', ...target, reason: frame.reason, ...(frame.note !== undefined && { note: frame.note }) }
       if (frame.type === 'react') return { event: 'reactionSet', ...target, emoji: frame.emoji, on: frame.on ?? true }
       if (isDeleted(room.events, message)) return frame.type === 'deleteMessage' ? 'unchanged' : 'message_deleted'
       if (frame.type === 'deleteMessage') return { event: 'messageDeleted', ...target }
@@ -47,7 +50,10 @@ const editsOf = (events: readonly RoomEventFrame[], { messageId }: NewMessageFra
   events.filter((event): event is Edited => event.type === 'roomUpdated' && event.event === 'messageEdited' && event.messageId === messageId)
 
 const isDeleted = (events: readonly RoomEventFrame[], { messageId }: { readonly messageId: string }): boolean =>
-  events.some((event) => event.type === 'roomUpdated' && event.event === 'messageDeleted' && event.messageId === messageId)
+  events.some((event) => event.type === 'roomUpdated' && (event.event === 'messageDeleted' || event.event === 'messageRedacted') && event.messageId === messageId)
+
+const redactionOf = (events: readonly RoomEventFrame[], { messageId }: NewMessageFrame): string | undefined =>
+  events.find((event): event is Redacted => event.type === 'roomUpdated' && event.event === 'messageRedacted' && event.messageId === messageId)?.reason
 
 /** An event as a replay of this log shows it: of a message its last revision alone. */
 export function shownAt(events: readonly RoomEventFrame[], event: RoomEventFrame): RoomEventFrame {
@@ -62,11 +68,12 @@ function messageAt(events: readonly RoomEventFrame[], message: NewMessageFrame):
   const revision = last && { revision: last.revision }
   if (!isDeleted(events, message)) return last ? { ...message, ...revision, content: last.content } : message
   const { attachments: _, location: __, productId: ___, orderId: ____, ...envelope } = message
-  return { ...envelope, ...revision, content: null, deleted: true }
+  const redacted = redactionOf(events, message)
+  return { ...envelope, ...revision, content: null, deleted: true, ...(redacted !== undefined && { redacted }) }
 }
 
 /** Every way in which this event of the log may have been shown, as the log grew. */
 export const viewsOf = (log: readonly RoomEventFrame[], event: RoomEventFrame): RoomEventFrame[] => {
-  const changes = log.filter((later) => later.seq > event.seq && later.type === 'roomUpdated' && (later.event === 'messageEdited' || later.event === 'messageDeleted'))
+  const changes = log.filter((later) => later.seq > event.seq && later.type === 'roomUpdated' && (later.event === 'messageEdited' || later.event === 'messageDeleted' || later.event === 'messageRedacted'))
   return [event, ...changes.map(({ seq }) => shownAt(log.slice(0, seq), event))]
 }

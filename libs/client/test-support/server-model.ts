@@ -2,6 +2,7 @@ import { closeCodes, type CloseName, closeReason } from '#libs/domain/close-code
 import { type ErrorCode, errorCatalogue } from '#libs/domain/errors.ts'
 import type { AckFrame, ClientFrame, NewMessageFrame, RoomEventFrame, RoomUpdatedFrame } from '#libs/domain/frames.ts'
 import { type ClientMessageId, type MessageId, messageIdOf, type RoomId, type UserId } from '#libs/domain/ids.ts'
+import { InboxModel } from './inbox-model.ts'
 import { type Change, changeOf, shownAt } from './room-model.ts'
 
 /** What carries one connection: a real socket or a piece of memory. */
@@ -48,6 +49,7 @@ export class ServerConnection {
 export class ServerModel {
   readonly rooms = new Map<string, Room>()
   readonly connections = new Set<ServerConnection>()
+  readonly inbox = new InboxModel(this.connections, () => this.nowMs(), (frame) => this.onPush(frame))
   /** Every sendMessage that came, whatever became of it. */
   readonly sends: (ClientFrame & { type: 'sendMessage' })[] = []
   readonly joins: (ClientFrame & { type: 'join' })[] = []
@@ -76,6 +78,7 @@ export class ServerModel {
 
   closed(connection: ServerConnection): void {
     this.connections.delete(connection)
+    this.inbox.closed(connection)
   }
 
   receive(connection: ServerConnection, text: string): void {
@@ -113,7 +116,8 @@ export class ServerModel {
   heartbeat(): void {
     for (const connection of this.connections) {
       const heads = Object.fromEntries([...connection.joined.keys()].map((roomId) => [roomId, this.room(roomId).events.length]))
-      connection.send({ type: 'heartbeat', serverTimeMs: this.nowMs(), heads })
+      const userSeq = this.inbox.headOf(connection)
+      connection.send({ type: 'heartbeat', serverTimeMs: this.nowMs(), heads, ...(userSeq !== undefined && { userSeq }) })
     }
   }
 
@@ -142,6 +146,12 @@ export class ServerModel {
       case 'setPresence':
       case 'watchProducts':
         reply({ type: 'ack' })
+        return
+      case 'sync':
+        if (!this.inbox.sync(connection, frame.cursor ?? 0, id)) this.#refuse(connection, id === 'lost' ? {} : id, { code: 'invalid_request' })
+        return
+      case 'setChat':
+        if (!this.inbox.setChat(connection, frame, id)) this.#refuse(connection, id === 'lost' ? {} : id, { code: 'chat_not_found' })
         return
       case 'createConversation': {
         const roomId = `made-${frame.clientId ?? frame.participants[0]}`
@@ -224,6 +234,8 @@ export class ServerModel {
     const ack: AckFrame = { type: 'ack', ...place }
     const replyToSeq = own?.extras.replyToSeq
     room.events.push(event)
+    // Who writes has seen up to his own message.
+    room.receipts.set(senderId, { delivered: event.messageIndex, seen: event.messageIndex })
     room.acks.set(`${senderId} ${clientMessageId}`, ack)
     this.#spread(event, own?.connection, own?.id !== 'lost' && { ...own?.id, ...ack, ...(replyToSeq !== undefined && { replyToSeq }) })
     return event

@@ -43,7 +43,7 @@ export function answerOf({ roomId, type }: Pick<RoomCommand, 'roomId' | 'type'>,
   return answer
 }
 
-const isAboutMessage = (type: RoomCommand['type']): boolean => type === 'sendMessage' || type === 'editMessage' || type === 'deleteMessage' || type === 'react'
+const isAboutMessage = (type: RoomCommand['type']): boolean => type === 'sendMessage' || type === 'editMessage' || type === 'deleteMessage' || type === 'react' || type === 'reportMessage' || type === 'redactMessage'
 
 /** Something is there that was not: 201. */
 export const statusOf = ({ repeated, unchanged }: CommandAnswer): 200 | 201 => (repeated || unchanged ? 200 : 201)

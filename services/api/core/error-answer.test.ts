@@ -36,14 +36,14 @@ describe('the answer to an error', () => {
   })
 })
 
-test('participants of now and admins may read; moderators and strangers not', () => {
+test('participants of now, admins and moderators may read; strangers not', () => {
   const room = { participants: [{ userId: 'a', role: 'customer' }] } as unknown as Parameters<typeof mayRead>[1]
   const as = (userId: string, role: string) => mayRead({ userId, role } as Parameters<typeof mayRead>[0], room)
-  expect([as('a', 'user'), as('b', 'user'), as('b', 'moderator'), as('b', 'admin')]).toEqual([true, false, false, true])
+  expect([as('a', 'user'), as('b', 'user'), as('b', 'moderator'), as('b', 'admin')]).toEqual([true, false, true, true])
 })
 
 test('newcomers of a room that shows nothing of before see it from where they came in', () => {
   const participants = [{ userId: 'a', role: 'owner', sinceSeq: 1 }, { userId: 'b', role: 'member', sinceSeq: 9 }]
   const from = (userId: string, role: string, history: string) => visibleFrom({ userId, role } as never, { participants, history } as never)
-  expect([from('a', 'user', 'fromJoin'), from('b', 'user', 'fromJoin'), from('b', 'user', 'all'), from('z', 'admin', 'fromJoin')]).toEqual([1, 9, 1, 1])
+  expect([from('a', 'user', 'fromJoin'), from('b', 'user', 'fromJoin'), from('b', 'user', 'all'), from('z', 'admin', 'fromJoin'), from('z', 'moderator', 'fromJoin')]).toEqual([1, 9, 1, 1, 1])
 })

@@ -31,7 +31,7 @@ export function errorAnswer(err: unknown): ErrorAnswer {
 }
 
 /** Parameters of a path that name a room. */
-const ROOM_PARAMS: ReadonlySet<string> = new Set(['/id', '/chatId'])
+const ROOM_PARAMS: ReadonlySet<string> = new Set(['/id', '/chatId', '/roomId'])
 
 /** What the HTTP framework adds to its own errors. */
 type HttpError = {

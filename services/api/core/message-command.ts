@@ -1,4 +1,5 @@
-import { codePoints, contentRefusal, isStorable } from '#libs/domain/decide-parts.ts'
+import { checkContent } from '#libs/domain/content-rules.ts'
+import { codePoints, isStorable } from '#libs/domain/decide-parts.ts'
 import { isEmoji } from '#libs/domain/decide-command.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
@@ -21,7 +22,7 @@ export type NewMessage = MessagePayload & {
 export function sendCommand(roomId: RoomId, request: NewMessage, salt: string, limits: RoomLimits): RoomCommandBody & { readonly type: 'sendMessage' } {
   const { message: content, messageType, replyTo, mentions } = request
   const payload = payloadText(request)
-  checkContent(content, limits, payload !== undefined)
+  checkContent(content, limits, payload)
   const problem = payloadProblem(roomId, messageType, payload, limits)
   if (problem !== undefined) throw new ChatError('invalid_attachment', problem)
   return {
@@ -33,12 +34,6 @@ export function sendCommand(roomId: RoomId, request: NewMessage, salt: string, l
     ...(replyTo !== undefined && { replyTo }),
     ...(mentions && mentions.length > 0 && { mentions }),
   }
-}
-
-/** @throws ChatError `content_…` */
-export function checkContent(content: string, limits: RoomLimits, mayBeEmpty = false): void {
-  const refusal = contentRefusal(content, limits, mayBeEmpty)
-  if (refusal) throw new ChatError(refusal)
 }
 
 /** @throws ChatError `invalid_request` */

@@ -3,7 +3,7 @@ import { type MessageRow, messageView, productIdsOf, withProducts } from './mess
 
 const row = {
   roomId: 'r', seq: 2, messageId: 'm', clientMessageId: 'c', senderId: 'ann', messageIndex: 1, content: 'hi', timestamp: 1_000,
-  messageType: null, payload: null, replyTo: null, replyToSeq: null, mentions: null, revision: null, deleted: false, hidden: false, reactions: null,
+  messageType: null, payload: null, replyTo: null, replyToSeq: null, mentions: null, revision: null, deleted: false, redacted: null, hidden: false, reactions: null,
 } as unknown as MessageRow
 const plain = { roomId: 'r', seq: 2, messageId: 'm', clientMessageId: 'c', senderId: 'ann', messageIndex: 1, content: 'hi', timestamp: 1_000 }
 
@@ -21,6 +21,7 @@ describe('a message', () => {
 
   test('that was deleted is a tombstone, whatever the row still has', () => {
     expect(messageView({ ...row, deleted: true, content: 'secret', payload: '{"productId":"p"}' })).toEqual({ ...plain, content: null, deleted: true })
+    expect(messageView({ ...row, deleted: true, redacted: 'insult', content: 'secret' })).toEqual({ ...plain, content: null, deleted: true, redacted: 'insult' })
   })
 })
 

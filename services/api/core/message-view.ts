@@ -12,6 +12,8 @@ export type MessageRow = Pick<NewMessageFrame, 'roomId' | 'seq' | 'messageId' | 
   readonly mentions: readonly UserId[] | null
   readonly revision: number | null
   readonly deleted: boolean
+  /** Why a moderator has taken it away; it is `deleted` then too. */
+  readonly redacted: string | null
   readonly hidden: boolean
   readonly reactions: readonly ReactionCount[] | null
 }
@@ -27,7 +29,7 @@ export type MessageView = Omit<NewMessageFrame, 'type'> & {
 }
 
 export function messageView(row: MessageRow): MessageView {
-  const { messageType, payload, replyTo, replyToSeq, mentions, revision, deleted, hidden, reactions, ...fields } = row
+  const { messageType, payload, replyTo, replyToSeq, mentions, revision, deleted, redacted, hidden, reactions, ...fields } = row
   return {
     ...fields,
     ...(messageType !== null && { messageType }),
@@ -37,7 +39,7 @@ export function messageView(row: MessageRow): MessageView {
     ...(revision !== null && revision > 0 && { revision }),
     ...(hidden && { hidden }),
     ...(reactions !== null && reactions.length > 0 && { reactions }),
-    ...(deleted ? { content: null, deleted } : parsePayload(payload ?? undefined)),
+    ...(deleted ? { content: null, deleted, ...(redacted !== null && { redacted }) } : parsePayload(payload ?? undefined)),
   }
 }
 

@@ -6,8 +6,10 @@ import { newId } from '#libs/runtime/clock.ts'
 import type { Presigner } from '#libs/s3/presigner.ts'
 import { auditAdmin, identityOf, readableRoom } from '../access.ts'
 import { ToldError } from '../core/error-answer.ts'
+import { readsAll } from '../core/may-read.ts'
 import { checkUpload } from '../core/message-command.ts'
 import { errorResponses, roomParams } from '../schemas.ts'
+import { isRedactedFile } from '../sql/messages.ts'
 import { attachmentBody, attachmentParams, downloadAnswer, uploadAnswer } from '../write-schemas.ts'
 import type { WriteDeps } from './writing.ts'
 
@@ -26,7 +28,7 @@ export const attachmentRoutes: FastifyPluginCallbackTypebox<AttachmentDeps> = (a
       schema: {
         tags: ['attachments'],
         summary: 'Where to get a file of a room',
-        description: 'For who may read the room. The URL works without a token, for a short time.',
+        description: 'For who may read the room. The URL works without a token, for a short time. Files of a message that a moderator has taken away are for moderators and admins alone.',
         params: attachmentParams,
         response: { 200: downloadAnswer, ...errorResponses },
       },
@@ -37,6 +39,7 @@ export const attachmentRoutes: FastifyPluginCallbackTypebox<AttachmentDeps> = (a
       await auditAdmin(deps.db, request, 'read_attachment', roomId)
       await readableRoom(deps.db, identityOf(request), roomId)
       if (!isKeyOf(roomId, key)) throw new ChatError('not_found')
+      if (!readsAll(identityOf(request)) && (await isRedactedFile(deps.db, roomId, fileOf(key)))) throw new ChatError('message_deleted')
       return storeOf(deps).get(key)
     },
   )
@@ -62,6 +65,7 @@ export const attachmentWriteRoutes: FastifyPluginCallbackTypebox<AttachmentDeps>
       const { userId } = identityOf(request)
       const room = await readableRoom(deps.db, identityOf(request), roomId)
       if (room.readOnly) throw new ChatError('room_read_only')
+      if (room.frozen) throw new ChatError('room_frozen')
       if (room.participants.find((p) => p.userId === userId)?.role === 'observer') throw new ChatError('not_allowed')
       const key = `${attachmentKeyPrefix(roomId)}${newId()}`
       checkUpload(roomId, { key, name, mimeType, bytes }, deps.limits)
@@ -72,6 +76,8 @@ export const attachmentWriteRoutes: FastifyPluginCallbackTypebox<AttachmentDeps>
   )
   done()
 }
+
+const fileOf = (key: string): string => key.slice(key.lastIndexOf('/') + 1)
 
 /** Of this room, and of the form that we give. */
 function isKeyOf(roomId: RoomId, key: string): boolean {

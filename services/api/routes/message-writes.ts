@@ -1,9 +1,10 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { checkContent } from '#libs/domain/content-rules.ts'
 import type { MessageId, RoomId } from '#libs/domain/ids.ts'
 import type { RoomCommandBody } from '#libs/domain/inputs.ts'
 import type { Queryable } from '#libs/postgres/pool.ts'
 import { newSalt } from '#libs/runtime/clock.ts'
-import { checkContent, checkEmoji, type NewMessage, sendCommand } from '../core/message-command.ts'
+import { checkEmoji, type NewMessage, sendCommand } from '../core/message-command.ts'
 import { messageParams, roomParams } from '../schemas.ts'
 import { selectMessagePlace } from '../sql/messages.ts'
 import { bareBody, editBody, messageBody, reactionParams } from '../write-schemas.ts'
@@ -63,7 +64,7 @@ export const messageWriteRoutes: FastifyPluginCallbackTypebox<WriteDeps> = (app,
 const messageOf = ({ params }: { readonly params: { readonly messageId: string } }): MessageId => params.messageId.toLowerCase() as MessageId
 
 /** For messages that the room itself does not remember any more. Without an answer the command goes without: it knows the newer ones. */
-async function seqOf(db: Queryable, roomId: RoomId, messageId: MessageId): Promise<number | undefined> {
+export async function seqOf(db: Queryable, roomId: RoomId, messageId: MessageId): Promise<number | undefined> {
   try {
     return (await selectMessagePlace(db, roomId, messageId))?.seq
   } catch {

@@ -1,7 +1,8 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import { ChatError } from '#libs/domain/errors.ts'
+import { ChatError, isRetriable } from '#libs/domain/errors.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import { fixedLimits } from '#libs/domain/limits.ts'
+import { hasConversationsMax } from '#libs/postgres/conversations.ts'
 import { identityOf } from '../access.ts'
 import { clientMessageIdOr } from '../commands.ts'
 import { type ConversationRequest, newConversation } from '../core/conversations.ts'
@@ -27,7 +28,9 @@ export const roomWriteRoutes: FastifyPluginCallbackTypebox<WriteDeps> = (app, de
     async (request, reply) => {
       const clientMessageId = clientMessageIdOr(request.body.clientMessageId)
       checkText('name', request.body.name, fixedLimits.nameCharsMax)
-      const { roomId, body } = newConversation(identityOf(request).userId, request.body as unknown as ConversationRequest, clientMessageId)
+      const { userId } = identityOf(request)
+      const { roomId, body } = newConversation(userId, request.body as unknown as ConversationRequest, clientMessageId)
+      if (await isFull(deps, userId, roomId)) throw new ChatError('too_many_rooms', `${deps.conversationsPerUserMax} conversations`)
       return create(deps, request, reply, roomId, body, clientMessageId)
     },
   )
@@ -68,6 +71,16 @@ export const roomWriteRoutes: FastifyPluginCallbackTypebox<WriteDeps> = (app, de
     },
   )
   done()
+}
+
+/** Where it is not known nobody is kept from talking: how often he writes is bounded all the same. */
+async function isFull({ db, conversationsPerUserMax }: WriteDeps, userId: UserId, roomId: RoomId): Promise<boolean> {
+  try {
+    return await hasConversationsMax(db, userId, roomId, conversationsPerUserMax)
+  } catch (err) {
+    if (isRetriable(err)) return false
+    throw err
+  }
 }
 
 /** Where it is not known, the more private counts. */

@@ -10,7 +10,7 @@ import type { HeadWatch } from '../head-watch.ts'
 import { viewsOf } from '../reading.ts'
 import { errorResponses, messagesPage, messagesQuery, room, roomParams } from '../schemas.ts'
 import { selectMessages } from '../sql/messages.ts'
-import { countMessagesBelow, selectReceipts } from '../sql/receipts.ts'
+import { selectReceipts } from '../sql/receipts.ts'
 
 export type RoomRouteDeps = { readonly db: Queryable; readonly heads: HeadWatch }
 
@@ -23,7 +23,7 @@ export const roomRoutes: FastifyPluginCallbackTypebox<RoomRouteDeps> = (app, dep
       schema: {
         tags: ['rooms'],
         summary: 'One room',
-        description: 'For its participants, and admins (whose reading is logged).',
+        description: 'For its participants, and for admins and moderators (whose reading is logged).',
         params: roomParams,
         response: { 200: room, ...errorResponses },
       },
@@ -62,13 +62,13 @@ async function readRoom(db: Queryable, request: FastifyRequest, roomId: RoomId):
   const identity = identityOf(request)
   const found = await readableRoom(db, identity, roomId)
   const from = visibleFrom(identity, found)
-  const [rows, below] = [await selectReceipts(db, roomId), await countMessagesBelow(db, roomId, from)]
+  const rows = await selectReceipts(db, roomId)
   const isIn = found.participants.some(({ userId }) => userId === identity.userId)
   const seen = rows.find(({ userId }) => userId === identity.userId)?.seen ?? 0
   return {
     ...found,
     receipts: [...visibleReceipts(identity, rows, found.participants)],
-    ...(isIn && { unread: unreadOf(found.messageCount, seen, below) }),
+    ...(isIn && { unread: unreadOf(found.messageCount, seen) }),
     ...(from > 1 && { visibleFrom: from }),
   }
 }

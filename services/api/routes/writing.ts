@@ -11,18 +11,23 @@ import { type CommandAnswer, statusOf } from '../core/command-answer.ts'
 import { errorResponses } from '../schemas.ts'
 import { commandAnswer } from '../write-schemas.ts'
 
-export type WriteDeps = { readonly db: Queryable; readonly commands: Commands; readonly limits: RoomLimits }
+export type WriteDeps = { readonly db: Queryable; readonly commands: Commands; readonly limits: RoomLimits; readonly conversationsPerUserMax: number }
 
 /** Bodies of the larger requests; all others are within the server's own limit. */
 export const BODY_BYTES_MAX = { message: 128 * 1_024, newRoom: 256 * 1_024 } as const
 
-/** Hook of every route that writes, after `authenticate`. */
-export const writersOnly =
+/** Hook of every route on which people write, after `authenticate`. */
+export async function writersOnly(request: FastifyRequest): Promise<void> {
+  const { role } = identityOf(request)
+  if (role === 'admin') throw new ChatError('admin_is_read_only')
+  if (role === 'moderator') throw new ChatError('not_allowed', 'a moderator writes by /moderation alone')
+}
+
+/** Hook of every route that writes, after those that say who may. */
+export const notTooOften =
   (writers: RateLimiter) =>
   async (request: FastifyRequest): Promise<void> => {
-    const { role, userId } = identityOf(request)
-    if (role === 'admin') throw new ChatError('admin_is_read_only')
-    await writers.consume(userId)
+    await writers.consume(identityOf(request).userId)
   }
 
 /** Hook before validation: a write whose body has nothing to say may leave it out. */

@@ -1,7 +1,7 @@
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import type { Queryable } from '#libs/postgres/pool.ts'
 
-export type AdminAction = 'read_room' | 'read_messages' | 'read_threads' | 'read_receipts' | 'read_attachment' | 'read_job' | 'read_events' | 'list_rooms' | 'list_own_rooms'
+export type AdminAction = 'read_room' | 'read_messages' | 'read_threads' | 'read_receipts' | 'read_attachment' | 'read_job' | 'read_events' | 'list_rooms' | 'list_own_rooms' | 'list_reports'
 
 export type AuditEntry = {
   readonly actor: UserId

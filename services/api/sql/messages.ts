@@ -11,7 +11,7 @@ const columns = (viewer: string) => `
   (extract(epoch FROM m.sent_at) * 1000)::bigint AS "timestamp",
   m.message_type AS "messageType", CASE WHEN h.deleted_seq IS NULL THEN coalesce(c.payload, o.payload) END AS payload,
   e.body ->> 'replyTo' AS "replyTo", m.reply_to_seq AS "replyToSeq", e.body -> 'mentions' AS mentions,
-  h.revision, h.deleted_seq IS NOT NULL AS deleted, coalesce((e.body -> 'hiddenFor') ? ${viewer}, false) AS hidden,
+  h.revision, h.deleted_seq IS NOT NULL AS deleted, h.redacted_reason AS redacted, coalesce((e.body -> 'hiddenFor') ? ${viewer}, false) AS hidden,
   (SELECT jsonb_agg(jsonb_build_object('emoji', g.emoji, 'count', g.n, 'own', g.own) ORDER BY g.first_seq, g.emoji)
      FROM (SELECT x.emoji, count(*) AS n, bool_or(x.user_id = ${viewer}) AS own, min(x.seq) AS first_seq
              FROM message_reactions x WHERE x.room_id = m.room_id AND x.message_seq = m.seq GROUP BY x.emoji) g) AS reactions`
@@ -78,4 +78,14 @@ export async function selectThreads(db: Queryable, viewer: UserId, roomId: RoomI
     [roomId, viewer, visibleFrom, before ?? null, limit + 1],
   )
   return rows
+}
+
+/** Whether a moderator has taken away a message with this file: an id, which stands in the payload as it is. Looks at the redacted messages of the room alone. */
+export async function isRedactedFile(db: Queryable, roomId: RoomId, fileId: string): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `SELECT FROM message_changes h JOIN message_contents c ON c.room_id = h.room_id AND c.seq = h.message_seq
+      WHERE h.room_id = $1 AND h.redacted_reason IS NOT NULL AND position($2 in c.payload) > 0 LIMIT 1`,
+    [roomId, fileId],
+  )
+  return rowCount > 0
 }

@@ -7,13 +7,6 @@ export async function selectReceipts(db: Queryable, roomId: RoomId): Promise<rea
   return rows
 }
 
-/** How many messages the room had below this seq. */
-export async function countMessagesBelow(db: Queryable, roomId: RoomId, seq: number): Promise<number> {
-  if (seq <= 1) return 0
-  const { rows } = await db.query<{ n: number }>('SELECT message_index AS n FROM chat_messages WHERE room_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT 1', [roomId, seq])
-  return rows[0]?.n ?? 0
-}
-
 export type Settings = { readonly hideReceipts: boolean; readonly hideLastSeen: boolean }
 
 export async function selectSettings(db: Queryable, userId: UserId): Promise<Settings> {

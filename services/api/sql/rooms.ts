@@ -16,6 +16,8 @@ export type RoomRow = {
   readonly mediatorInvited: boolean
   readonly participants: Member[]
   readonly readOnly: boolean
+  /** By a moderator. */
+  readonly frozen: boolean
   readonly closedReason: string | null
   readonly closeNote: string | null
   readonly headSeq: number
@@ -28,7 +30,7 @@ export type RoomRow = {
 
 const ROOM_COLUMNS = `
   r.room_id AS "roomId", r.order_id AS "orderId", r.kind, r.name, r.metadata, r.history, r.subject_id AS "subjectId",
-  r.mediator_invited AS "mediatorInvited", r.participants, r.is_readonly AS "readOnly",
+  r.mediator_invited AS "mediatorInvited", r.participants, r.is_readonly AS "readOnly", r.is_frozen AS frozen,
   r.closed_reason AS "closedReason", r.close_note AS "closeNote", r.head_seq AS "headSeq", r.message_count AS "messageCount",
   (extract(epoch FROM r.opened_at) * 1000)::bigint AS "openedAt",
   (extract(epoch FROM r.opened_at) * 1000000)::bigint AS "openedAtUs",
@@ -89,12 +91,10 @@ export type ChatRow = RoomRow & {
 export async function selectChatsOf(db: Queryable, userId: UserId, { cursor, limit }: RoomsQuery): Promise<readonly ChatRow[]> {
   const { rows } = await db.query<ChatRow>(
     `SELECT p.role, ${ROOM_COLUMNS},
-            greatest(0, r.message_count - greatest(coalesce(c.seen, 0), coalesce(below.message_index, 0))) AS unread,
+            greatest(0, r.message_count - coalesce(c.seen, 0)) AS unread,
             (SELECT m.seq FROM chat_messages m WHERE m.room_id = r.room_id AND (r.history = 'all' OR m.seq >= p.since_seq) ORDER BY m.seq DESC LIMIT 1) AS "lastSeq"
        FROM room_participants p JOIN chat_rooms r USING (room_id)
        LEFT JOIN room_receipts c ON c.room_id = p.room_id AND c.user_id = p.user_id
-       LEFT JOIN LATERAL (SELECT m.message_index FROM chat_messages m
-                           WHERE r.history = 'fromJoin' AND m.room_id = r.room_id AND m.seq < p.since_seq ORDER BY m.seq DESC LIMIT 1) below ON true
       WHERE p.user_id = $1 AND ($2::bigint IS NULL OR (p.opened_at, p.room_id) < (${opened('$2')}, $3))
       ORDER BY p.opened_at DESC, p.room_id DESC LIMIT $4`,
     [userId, cursor?.openedAtUs ?? null, cursor?.roomId ?? null, limit + 1],

@@ -37,6 +37,9 @@ const requests = fc.oneof(
   { weight: 2, arbitrary: request('join', { roomId, since: fc.nat(3) }, ['roomId']) },
   request('leave', { roomId }, ['roomId']),
   request('ping', {}),
+  request('sync', { cursor: fc.constantFrom(0, 1, 2, 9) }),
+  request('setChat', { roomId: fc.constantFrom('group', 'order-1', 'no-such-room'), mutedUntilMs: fc.constantFrom(0, 5), archived: fc.boolean() }, ['roomId']),
+  request('reportMessage', { ...common, messageId, reason: fc.constantFrom('spam', 'other'), note: text }, ['messageId', 'reason', 'roomId']),
 )
 const steps = fc.array(fc.record({ who: fc.nat(people.length - 1), frame: requests, waitMs: fc.constantFrom(0, 0, 50, 300), persists: fc.boolean() }), { maxLength: 30, size: 'max' })
 
@@ -49,6 +52,7 @@ async function connected(edge: MemoryEdge): Promise<Client[]> {
   const clients = people.map((userId) => edge.connect(userId))
   for (const client of clients) for (const id of rooms) client.request({ id: `join ${id}`, type: 'join', roomId: id })
   await edge.run()
+  for (const userId of people) for (const id of ['group', 'order-1']) edge.users.changed(userId, id, 'added')
   for (const { socket } of clients) socket.frames.length = 0
   return clients
 }
@@ -59,7 +63,7 @@ function checkOrder({ socket, connection }: Client, before: ReadonlyMap<string, 
   for (const frame of socket.frames) {
     const standsFor = frame.type === 'newMessage' || frame.type === 'roomUpdated' || (frame.type === 'ack' && frame.seq !== undefined && !frame.repeated && !frame.unchanged)
     if (frame.type === 'joined') last.set(frame.roomId, frame.since)
-    else if (frame.type === 'left' || (frame.type === 'ack' && frame.seq === undefined)) last.delete(frame.roomId)
+    else if (frame.type === 'left' || (frame.type === 'ack' && frame.seq === undefined && frame.userSeq === undefined)) last.delete(frame.roomId)
     else if (standsFor && last.has(frame.roomId)) {
       expect(frame.seq, JSON.stringify(frame)).toBe(last.get(frame.roomId)! + 1)
       last.set(frame.roomId, frame.seq)
@@ -81,7 +85,7 @@ test('whatever is asked has exactly one reply, and every socket gets each event 
         await edge.run(waitMs)
       }
       await edge.run(3_000)
-      expect([edge.corrupt, edge.troubles, edge.commands.pending]).toEqual([[], [], 0])
+      expect([edge.corrupt, edge.troubles, edge.commands.pending, edge.users.inbox.pending]).toEqual([[], [], 0, 0])
       for (const [n, client] of clients.entries()) {
         if (client.socket.closedWith) continue
         expect(client.connection.pending).toBe(0)
@@ -99,5 +103,5 @@ test('whatever is asked has exactly one reply, and every socket gets each event 
     { numRuns: 300 },
   )
   // So that this test does not come to ask for nothing: each of these is there some seventy times.
-  for (const outcome of ['sendMessage ack', 'sendMessage repeated', 'mark receiptMoved', 'mark unchanged', 'createConversation roomOpened', 'join joined']) expect([...seen].sort()).toContain(outcome)
+  for (const outcome of ['sendMessage ack', 'sendMessage repeated', 'mark receiptMoved', 'mark unchanged', 'createConversation roomOpened', 'join joined', 'sync synced', 'sync invalid_request', 'setChat ack', 'setChat unchanged', 'setChat chat_not_found', 'reportMessage messageReported']) expect([...seen].sort()).toContain(outcome)
 }, 60_000)

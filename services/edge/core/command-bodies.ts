@@ -1,4 +1,4 @@
-import { contentRefusal } from '#libs/domain/decide-parts.ts'
+import { checkContent } from '#libs/domain/content-rules.ts'
 import { isEmoji } from '#libs/domain/decide-command.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { ClientFrame } from '#libs/domain/frames.ts'
@@ -21,6 +21,7 @@ type DurableType =
   | 'inviteMediator'
   | 'acceptInvitation'
   | 'resolveDispute'
+  | 'reportMessage'
 
 /** Requests that become events. `mark` does too, but is gathered first (marks.ts). */
 export type DurableFrame = Extract<ClientFrame, { readonly type: DurableType }>
@@ -79,18 +80,15 @@ export function bodyOf(frame: DurableFrame, context: BodyContext): RoomCommandBo
       return { type: frame.type }
     case 'resolveDispute':
       return { type: frame.type, ...(frame.note !== undefined && { note: frame.note }) }
+    case 'reportMessage':
+      return { type: frame.type, messageId: frame.messageId, reason: frame.reason, ...(frame.note !== undefined && { note: frame.note }) }
   }
-}
-
-function checkContent(content: string, limits: RoomLimits, mayBeEmpty = false): void {
-  const refusal = contentRefusal(content, limits, mayBeEmpty)
-  if (refusal) throw new ChatError(refusal)
 }
 
 function messageBody(frame: DurableFrame & { readonly type: 'sendMessage' }, { roomId, limits, newSalt }: BodyContext): RoomCommandBody {
   const { message: content, messageType, replyTo, mentions } = frame
   const payload = payloadOf(frame, roomId, limits)
-  checkContent(content, limits, payload !== undefined)
+  checkContent(content, limits, payload)
   return {
     type: 'sendMessage',
     content,

@@ -242,6 +242,13 @@ test('what one socket asks for reaches the log in its order, also where one has 
 describe('createConversation', () => {
   const direct = directRoomId(user('ann'), user('bob'))
 
+  test('is refused beyond what one may have made', async () => {
+    const ann = edge.connect('ann')
+    edge.fullOfConversations.add(user('ann'))
+    await ask(ann, { id: 1, type: 'createConversation', kind: 'direct', participants: ['bob'] })
+    expect(ann.socket.repliesTo(1)).toMatchObject([{ type: 'error', code: 'too_many_rooms', retriable: false }])
+  })
+
   test('of two people is the same room whoever asks, and is joined afterwards', async () => {
     const [ann, bob] = [edge.connect('ann'), edge.connect('bob')]
     await ask(ann, { id: 1, type: 'createConversation', kind: 'direct', participants: ['bob'] })

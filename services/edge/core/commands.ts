@@ -21,7 +21,7 @@ const MARKS_GATHERED_MS = 250
 export type CommandsOptions = {
   /** Resolves when the command is durable in the log. @throws ChatError `unavailable`: it may be there all the same */
   readonly publish: (command: RoomCommand) => Promise<void>
-  readonly lookups: Pick<Lookups, 'messageSeq' | 'settings'>
+  readonly lookups: Pick<Lookups, 'messageSeq' | 'settings' | 'hasConversationsMax'>
   /** Of a room that somebody here has joined. */
   readonly viewOf: (roomId: RoomId) => RoomView | undefined
   /** Has answers about a room heard that nobody here need have joined, until what it gives is called. */
@@ -75,6 +75,9 @@ export class Commands {
     const clientMessageId = given === undefined ? newClientMessageId() : parseClientMessageId(given)
     this.#checkPending(connection)
     if (hasTarget(body)) body = await this.#withSeq(connection, roomId, body)
+    if (frame.type === 'createConversation' && (await this.#options.lookups.hasConversationsMax(senderId, roomId))) {
+      throw new ChatError('too_many_rooms', 'as many conversations as one may make')
+    }
     const release = needsNoJoin(frame) ? await this.#options.follow(roomId) : undefined
     this.#send(roomId, senderId, body, {
       clientMessageId,
@@ -138,7 +141,10 @@ export class Commands {
   }
 
   #checkRights(connection: Connection, roomId: RoomId, isOutside: boolean): void {
-    if (connection.speaker.role === 'admin') throw new ChatError('admin_is_read_only')
+    const { role } = connection.speaker
+    if (role === 'admin') throw new ChatError('admin_is_read_only')
+    // What they do as such goes by the api.
+    if (role === 'moderator') throw new ChatError('not_allowed')
     if (!isOutside && !connection.subscriptions.has(roomId)) throw new ChatError('not_joined')
   }
 
@@ -148,13 +154,13 @@ export class Commands {
 
   /** Where the history has the message that it is about; a recent one the log finds by itself. */
   async #withSeq(connection: Connection, roomId: RoomId, body: Targeted): Promise<RoomCommandBody> {
-    const messageId = body.type === 'react' ? body.messageId : body.replyTo!
+    const messageId = body.type === 'sendMessage' ? body.replyTo! : body.messageId
     const seq = await this.#options.lookups.messageSeq(roomId, messageId)
     if (seq === undefined) return body
     const view = this.#options.viewOf(roomId)
     // From before he came: for him there is no such message.
     if (view && seq < visibleFrom(view, connection.speaker)) throw new ChatError('message_not_found')
-    return body.type === 'react' ? { ...body, messageSeq: seq } : { ...body, replyToSeq: seq }
+    return body.type === 'sendMessage' ? { ...body, replyToSeq: seq } : { ...body, messageSeq: seq }
   }
 
   #publishMark({ userId, roomId, delivered, seen, hidden, askers }: Mark): void {
@@ -215,7 +221,7 @@ export class Commands {
   }
 }
 
-type Targeted = RoomCommandBody & { readonly type: 'sendMessage' | 'react' }
+type Targeted = RoomCommandBody & { readonly type: 'sendMessage' | 'react' | 'reportMessage' }
 
 type Sending = {
   readonly clientMessageId: ClientMessageId
@@ -226,7 +232,7 @@ type Sending = {
   readonly release?: (() => void) | undefined
 }
 
-const hasTarget = (body: RoomCommandBody): body is Targeted => body.type === 'react' || (body.type === 'sendMessage' && body.replyTo !== undefined)
+const hasTarget = (body: RoomCommandBody): body is Targeted => body.type === 'react' || body.type === 'reportMessage' || (body.type === 'sendMessage' && body.replyTo !== undefined)
 
 const lastEvent = (entries: readonly Entry[]): RoomEvent | undefined => entries.findLast(isRoomEvent)
 

@@ -29,6 +29,11 @@ describe('the frame of an event', () => {
     [{ type: 'roomChanged', metadata: {}, ...asked }, { event: 'roomChanged', metadata: {}, by: 'a' }],
     [{ type: 'mediatorInvited', userId: user('b'), ...asked }, { event: 'mediatorInvited', userId: 'b', by: 'a' }],
     [{ type: 'blockSet', blockerId: user('a'), blockedId: user('b'), on: true }, { event: 'blockSet', userId: 'b', on: true }],
+    [{ type: 'messageRedacted', ...target, reason: 'insult', ...asked }, { event: 'messageRedacted', messageId: 'm', messageSeq: 2, reason: 'insult', by: 'a' }],
+    [{ type: 'messageReported', ...target, reason: 'spam', note: 'n', ...asked }, { event: 'messageReported', messageId: 'm', messageSeq: 2, reason: 'spam', note: 'n', by: 'a' }],
+    [{ type: 'messageReported', ...target, reason: 'other', ...asked }, { event: 'messageReported', messageId: 'm', messageSeq: 2, reason: 'other', by: 'a' }],
+    [{ type: 'roomFrozen', on: true, reason: 'r', ...asked }, { event: 'roomFrozen', on: true, reason: 'r', by: 'a' }],
+    [{ type: 'roomFrozen', on: false, ...asked }, { event: 'roomFrozen', on: false, by: 'a' }],
     [{ type: 'roomClosed', reason: 'resolved', note: 'n', ...asked }, { event: 'roomClosed', reason: 'resolved', note: 'n', by: 'a' }],
     [{ type: 'roomClosed', reason: 'delivered' }, { event: 'roomClosed', reason: 'delivered' }],
   ]
@@ -142,5 +147,36 @@ describe('the view', () => {
     expect(greeting(speaker('b'))).toEqual({ ...common, receipts: [ofB], visibleFrom: 2 })
     expect(greeting(speaker('a'))).toEqual({ ...common, receipts: [ofA, ofB] })
     expect(greeting(speaker('root', 'admin'))).toEqual({ ...common, receipts: [ofA, ofB] })
+  })
+})
+
+describe('moderation', () => {
+  const view: RoomView = { ...emptyView, headSeq: 9, history: 'fromJoin', participants: new Map([[user('a'), { role: 'member', sinceSeq: 1 }], [user('late'), { role: 'member', sinceSeq: 5 }]]) }
+  const shownTo = (body: RoomEventBody, ...speakers: Speaker[]) => speakers.map((one) => variantFor(at(7, body), view, one))
+
+  test('a report is shown to its reporter, moderators and admins, and to nobody else more than its seq', () => {
+    const report: RoomEventBody = { type: 'messageReported', ...target, reason: 'spam', ...asked }
+    expect(shownTo(report, speaker('a'), speaker('late'), speaker('m', 'moderator'), speaker('x', 'admin'))).toEqual(['plain', 'private', 'plain', 'plain'])
+    const encode = encoderOf(room('r'), at(7, report), view)
+    expect(encode(speaker('late'))()).toBe(JSON.stringify({ type: 'roomUpdated', roomId: 'r', seq: 7, timestamp: 1_007, event: 'private' }))
+  })
+
+  test('a redaction is shown to who was there, and to moderators', () => {
+    const redaction: RoomEventBody = { type: 'messageRedacted', ...target, reason: 'insult', ...asked }
+    expect(shownTo(redaction, speaker('a'), speaker('late'), speaker('m', 'moderator'))).toEqual(['plain', 'private', 'plain'])
+  })
+
+  test('moderators are shown hidden cursors and blocks, as admins are', () => {
+    const [hidden, block]: RoomEventBody[] = [{ type: 'receiptMoved', userId: user('a'), delivered: 1, seen: 1, hidden: true }, { type: 'blockSet', blockerId: user('a'), blockedId: user('late'), on: true }]
+    for (const body of [hidden!, block!]) expect(shownTo(body, speaker('late'), speaker('m', 'moderator'), speaker('x', 'admin'))).toEqual(['private', 'plain', 'plain'])
+  })
+
+  test('who joins is told that the room is frozen, and that a message was redacted', () => {
+    const joining = { id: 1, since: 0, isStale: false }
+    const frozen = advance(view, at(10, { type: 'roomFrozen', on: true, ...asked }))
+    expect(joinedFrame(room('r'), frozen, speaker('a'), joining)).toMatchObject({ frozen: true, headSeq: 10 })
+    expect(joinedFrame(room('r'), advance(frozen, at(11, { type: 'roomFrozen', on: false, ...asked })), speaker('a'), joining)).not.toHaveProperty('frozen')
+    const { salt: _, ...stored } = at(2, message) as RoomEvent & { type: 'messageSent' }
+    expect(eventFrame(room('r'), { ...stored, content: null, deleted: true, redacted: 'insult' })).toMatchObject({ content: null, deleted: true, redacted: 'insult' })
   })
 })

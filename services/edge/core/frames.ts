@@ -4,7 +4,7 @@ import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import { parsePayload } from '#libs/domain/payload.ts'
 import type { RoomEvent, Target } from '#libs/domain/room.ts'
 import type { Speaker } from './connection.ts'
-import { participantList, type RoomView, visibleFrom } from './room-view.ts'
+import { isStaff, participantList, type RoomView, visibleFrom } from './room-view.ts'
 
 type MessageSent = RoomEvent & { readonly type: 'messageSent' }
 type MessageEdited = RoomEvent & { readonly type: 'messageEdited' }
@@ -20,6 +20,8 @@ export type StoredEvent =
       /** Of the last revision; left out: never edited. */
       readonly revision?: number
       readonly deleted?: true
+      /** Why, where a moderator did it. */
+      readonly redacted?: string
       /** Of the edit that `content` is of. */
       readonly contentSeq?: number
     })
@@ -36,9 +38,11 @@ function isSameForAll(view: RoomView, event: StoredEvent): boolean {
     case 'receiptMoved':
       return !event.hidden
     case 'blockSet':
+    case 'messageReported':
       return false
     case 'messageEdited':
     case 'messageDeleted':
+    case 'messageRedacted':
     case 'reactionSet':
       return view.history === 'all'
     default:
@@ -46,19 +50,22 @@ function isSameForAll(view: RoomView, event: StoredEvent): boolean {
   }
 }
 
-/** Admins see everything. */
+/** Admins and moderators see everything. */
 export function variantFor(event: StoredEvent, view: RoomView, speaker: Speaker): Variant {
   const { userId } = speaker
-  const isAdmin = speaker.role === 'admin'
+  const seesAll = isStaff(speaker)
   switch (event.type) {
     case 'messageSent':
       return event.hiddenFor?.includes(userId) ? 'hidden' : 'plain'
     case 'receiptMoved':
-      return event.hidden && !isAdmin && event.userId !== userId ? 'private' : 'plain'
+      return event.hidden && !seesAll && event.userId !== userId ? 'private' : 'plain'
     case 'blockSet':
-      return isAdmin || event.blockerId === userId ? 'plain' : 'private'
+      return seesAll || event.blockerId === userId ? 'plain' : 'private'
+    case 'messageReported':
+      return seesAll || event.by === userId ? 'plain' : 'private'
     case 'messageEdited':
     case 'messageDeleted':
+    case 'messageRedacted':
     case 'reactionSet':
       // Of a message from before he came.
       return event.messageSeq < visibleFrom(view, speaker) ? 'private' : 'plain'
@@ -97,6 +104,12 @@ export function updateFrame(roomId: RoomId, event: Exclude<StoredEvent, { readon
       return { ...head, event: event.type, ...target(event), revision: event.revision, content: event.content, by: event.by }
     case 'messageDeleted':
       return { ...head, event: event.type, ...target(event), by: event.by }
+    case 'messageRedacted':
+      return { ...head, event: event.type, ...target(event), reason: event.reason, by: event.by }
+    case 'messageReported':
+      return { ...head, event: event.type, ...target(event), reason: event.reason, ...(event.note !== undefined && { note: event.note }), by: event.by }
+    case 'roomFrozen':
+      return { ...head, event: event.type, on: event.on, ...(event.reason !== undefined && { reason: event.reason }), by: event.by }
     case 'reactionSet':
       return { ...head, event: event.type, ...target(event), emoji: event.emoji, on: event.on, by: event.by }
     case 'receiptMoved':
@@ -121,7 +134,7 @@ const target = ({ messageId, messageSeq }: Target): Target => ({ messageId, mess
 
 function messageFrame(roomId: RoomId, event: StoredEvent & { readonly type: 'messageSent' }, hidden: boolean): NewMessageFrame {
   const { seq, messageId, clientMessageId, senderId, messageIndex, content, timestampMs: timestamp } = event
-  const { messageType, payload, replyTo, replyToSeq, mentions, revision, deleted } = event
+  const { messageType, payload, replyTo, replyToSeq, mentions, revision, deleted, redacted } = event
   const frame = { type: 'newMessage', roomId, seq, messageId, clientMessageId, senderId, messageIndex, content, timestamp } as const
   // Nearly every message has nothing else.
   if (!(messageType ?? payload ?? replyTo ?? mentions ?? revision ?? deleted) && !hidden) return frame
@@ -138,6 +151,7 @@ function messageFrame(roomId: RoomId, event: StoredEvent & { readonly type: 'mes
     ...(mentions && { mentions }),
     ...(revision !== undefined && { revision }),
     ...(deleted && { deleted }),
+    ...(redacted !== undefined && { redacted }),
     ...(hidden && { hidden }),
   }
 }
@@ -145,7 +159,7 @@ function messageFrame(roomId: RoomId, event: StoredEvent & { readonly type: 'mes
 export type Joining = { readonly id: RequestId | undefined; readonly since: number; readonly isStale: boolean }
 
 export function joinedFrame(roomId: RoomId, view: RoomView, speaker: Speaker, { id, since, isStale }: Joining): JoinedFrame {
-  const { headSeq, messageCount, readOnly, kind, name, metadata } = view
+  const { headSeq, messageCount, readOnly, frozen, kind, name, metadata } = view
   const from = visibleFrom(view, speaker)
   return {
     ...(id !== undefined && { id }),
@@ -155,6 +169,7 @@ export function joinedFrame(roomId: RoomId, view: RoomView, speaker: Speaker, { 
     headSeq,
     messageCount,
     readOnly,
+    ...(frozen && { frozen }),
     participants: participantList(view),
     kind,
     ...(name !== undefined && { name }),
@@ -168,7 +183,7 @@ export function joinedFrame(roomId: RoomId, view: RoomView, speaker: Speaker, { 
 function receiptList({ receipts }: RoomView, speaker: Speaker): ReceiptFields[] {
   const list: ReceiptFields[] = []
   for (const [userId, { delivered, seen, hidden }] of receipts) {
-    if (!hidden || userId === speaker.userId || speaker.role === 'admin') list.push({ userId, delivered, seen })
+    if (!hidden || userId === speaker.userId || isStaff(speaker)) list.push({ userId, delivered, seen })
   }
   return list
 }
@@ -182,7 +197,8 @@ export function errorFrame(id: RequestId | undefined, code: ErrorCode, message: 
     type: 'error',
     code,
     message,
-    retriable: errorCatalogue[code].retriable,
+    // A newer room-state may refuse for a reason that this node does not know.
+    retriable: errorCatalogue[code]?.retriable ?? false,
     ...(retryAfterMs !== undefined && { retryAfterMs }),
     ...(roomId !== undefined && { roomId }),
     ...(clientMessageId !== undefined && { clientMessageId }),

@@ -25,7 +25,7 @@ beforeEach(() => {
     return value
   }
   lookups = new Lookups({
-    history: { messageSeq: (_, messageId) => read(messageId, messageId === 'known' ? 7 : undefined), settings: (userId) => read(userId, { hideReceipts: userId === 'shy', hideLastSeen: false }) },
+    history: { messageSeq: (_, messageId) => read(messageId, messageId === 'known' ? 7 : undefined), settings: (userId) => read(userId, { hideReceipts: userId === 'shy', hideLastSeen: false }), hasConversationsMax: (userId) => read(userId, userId === 'many') },
     clock: time,
     onTrouble: (err) => troubles.push(err),
   })

@@ -12,7 +12,7 @@ const USERS_MAX = 10_000
 const MORE_PRIVATE: UserSettings = { hideReceipts: true, hideLastSeen: true }
 
 export type LookupsOptions = {
-  readonly history: Pick<History, 'messageSeq' | 'settings'>
+  readonly history: Pick<History, 'messageSeq' | 'settings' | 'hasConversationsMax'>
   readonly clock: EdgeClock
   readonly onTrouble: (err: unknown) => void
 }
@@ -30,6 +30,11 @@ export class Lookups {
   /** Undefined where the history has no such message, and where it cannot be asked. */
   messageSeq(roomId: RoomId, messageId: MessageId): Promise<number | undefined> {
     return this.#ask(() => this.#options.history.messageSeq(roomId, messageId), undefined)
+  }
+
+  /** False where it cannot be asked. */
+  hasConversationsMax(userId: UserId, roomId: RoomId): Promise<boolean> {
+    return this.#ask(() => this.#options.history.hasConversationsMax(userId, roomId), false)
   }
 
   /** At most 30 s old. */

@@ -10,7 +10,7 @@ const asked = { by: user('a'), clientMessageId: 'c' as ClientMessageId }
 const textOf = (content: string) => ({ content, salt: 's', contentHash: content })
 
 /** Messages 'm0' to 'm3', with edits and deletions of them in any order that the log allows. */
-const logs = fc.array(fc.record({ what: fc.constantFrom('send', 'edit', 'edit', 'delete'), of: fc.nat(3) }), { maxLength: 30 }).map((steps) => {
+const logs = fc.array(fc.record({ what: fc.constantFrom('send', 'edit', 'edit', 'delete', 'redact'), of: fc.nat(3) }), { maxLength: 30 }).map((steps) => {
   const events: RoomEvent[] = []
   const sent = new Map<string, { seq: number; revision: number; deleted: boolean }>()
   for (const { what, of } of steps) {
@@ -20,6 +20,10 @@ const logs = fc.array(fc.record({ what: fc.constantFrom('send', 'edit', 'edit', 
     if (what === 'send' && !known) {
       events.push({ ...at, type: 'messageSent', messageId, clientMessageId: 'c' as ClientMessageId, senderId: user('a'), messageIndex: sent.size + 1, payload: '{"orderId":"o"}', ...textOf(`${messageId} first`) })
       sent.set(messageId, { seq: at.seq, revision: 0, deleted: false })
+    } else if (known && what === 'redact') {
+      // Also of one that was deleted long ago.
+      events.push({ ...at, type: 'messageRedacted', messageId, messageSeq: known.seq, reason: `because of ${at.seq}`, ...asked })
+      known.deleted = true
     } else if (known && !known.deleted && what !== 'send') {
       const target = { messageId, messageSeq: known.seq }
       if (what === 'delete') events.push({ ...at, type: 'messageDeleted', ...target, ...asked })
@@ -36,12 +40,13 @@ function storedAsOf(events: readonly RoomEvent[], upTo: number): StoredEvent[] {
   return known.map((event): StoredEvent => {
     if (event.type !== 'messageSent' && event.type !== 'messageEdited') return event
     const edits = known.flatMap((e) => (e.type === 'messageEdited' && e.messageId === event.messageId ? [e] : []))
-    const isDeleted = known.some((e) => e.type === 'messageDeleted' && e.messageId === event.messageId)
+    const isDeleted = known.some((e) => (e.type === 'messageDeleted' || e.type === 'messageRedacted') && e.messageId === event.messageId)
+    const redaction = known.find((e) => e.type === 'messageRedacted' && e.messageId === event.messageId)
     const last = edits.at(-1)
     if (event.type === 'messageEdited') return { ...event, content: !isDeleted && last === event ? event.content : null }
     const { payload, ...message } = event
     const revision = last && { revision: last.revision, contentSeq: last.seq }
-    if (isDeleted) return { ...message, content: null, deleted: true, ...revision }
+    if (isDeleted) return { ...message, content: null, deleted: true, ...revision, ...(redaction?.type === 'messageRedacted' && { redacted: redaction.reason }) }
     return { ...message, ...(payload !== undefined && { payload }), content: last?.content ?? event.content, ...revision }
   })
 }
@@ -49,7 +54,7 @@ function storedAsOf(events: readonly RoomEvent[], upTo: number): StoredEvent[] {
 /** What a client is shown of it. */
 const shown = (event: StoredEvent | undefined) =>
   event && (event.type === 'messageSent' || event.type === 'messageEdited')
-    ? { seq: event.seq, type: event.type, content: event.content, ...(event.type === 'messageSent' && { revision: event.revision, deleted: event.deleted, payload: event.payload }) }
+    ? { seq: event.seq, type: event.type, content: event.content, ...(event.type === 'messageSent' && { revision: event.revision, deleted: event.deleted, redacted: event.redacted, payload: event.payload }) }
     : event
 
 describe('whatever comes from the history and whatever from the buffer', () => {

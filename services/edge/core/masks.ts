@@ -2,7 +2,7 @@ import type { MessageId } from '#libs/domain/ids.ts'
 import type { StoredEvent } from './frames.ts'
 
 /** What later events have made of a message. */
-export type Change = { readonly revision: number; readonly content: string | null; readonly deleted: boolean }
+export type Change = { readonly revision: number; readonly content: string | null; readonly deleted: boolean; /** Why, where a moderator did it. */ readonly redacted?: string }
 export type Changes = ReadonlyMap<MessageId, Change>
 
 /** Of events in the order of their seq. */
@@ -10,7 +10,11 @@ export function changesIn(events: Iterable<StoredEvent>): Changes {
   const changes = new Map<MessageId, Change>()
   for (const event of events) {
     if (event.type === 'messageEdited') changes.set(event.messageId, { revision: event.revision, content: event.content, deleted: false })
-    else if (event.type === 'messageDeleted') changes.set(event.messageId, { revision: changes.get(event.messageId)?.revision ?? 0, content: null, deleted: true })
+    else if (event.type === 'messageDeleted' || event.type === 'messageRedacted') {
+      const before = changes.get(event.messageId)
+      const redacted = before?.redacted ?? (event.type === 'messageRedacted' ? event.reason : undefined)
+      changes.set(event.messageId, { revision: before?.revision ?? 0, content: null, deleted: true, ...(redacted !== undefined && { redacted }) })
+    }
   }
   return changes
 }
@@ -30,7 +34,8 @@ function maskedMessage(event: StoredEvent & { readonly type: 'messageSent' }, ch
   if (event.deleted || change?.deleted) {
     const { payload: _, ...rest } = event
     const revision = Math.max(event.revision ?? 0, change?.revision ?? 0)
-    return { ...rest, content: null, deleted: true, ...(revision > 0 && { revision }) }
+    const redacted = event.redacted ?? change?.redacted
+    return { ...rest, content: null, deleted: true, ...(revision > 0 && { revision }), ...(redacted !== undefined && { redacted }) }
   }
   if (change && change.revision > (event.revision ?? 0)) return { ...event, content: change.content, revision: change.revision }
   // The edit will come with its content when this edge reads it: until then the reader may be removed.

@@ -15,6 +15,7 @@ import { Commands } from './commands.ts'
 import type { ClientSocket, Connection, Speaker } from './connection.ts'
 import type { StoredEvent } from './frames.ts'
 import { Lookups } from './lookups.ts'
+import { MemoryInbox } from './memory-inbox.ts'
 import type { History, LogTail, Realtime } from './ports.ts'
 import { Rooms, type RoomsLimits } from './rooms.ts'
 import { advance, emptyView, type RoomView } from './room-view.ts'
@@ -119,6 +120,8 @@ export class MemoryEdge {
   readonly rooms: Rooms
   readonly commands: Commands
   readonly sessions: Sessions
+  /** Everybody's own list of chats, with a log of its own. */
+  readonly users: MemoryInbox
   /** What the history holds: everything of the log below. */
   persisted = 0
   historyDown = false
@@ -130,6 +133,7 @@ export class MemoryEdge {
   rateLimited = false
   readonly hidesReceipts = new Set<UserId>()
   settingsReads = 0
+  readonly fullOfConversations = new Set<UserId>()
   #states = new Map<RoomId, RoomState>()
   #epoch = -1
   #ids = 0
@@ -168,8 +172,11 @@ export class MemoryEdge {
       clock: time,
       limits: { room: defaultRoomLimits, pendingPerSocketMax: 3, answerTimeoutMs: 10_000 },
     })
+    const inboxLimits = { ...roomsLimits, ...limits, pendingPerSocketMax: 3, answerTimeoutMs: 10_000 }
+    this.users = new MemoryInbox(time, inboxLimits, { onCorrupt: (err) => this.corrupt.push(err), onTrouble: (err) => this.troubles.push(err) })
     this.sessions = new Sessions({
       rooms: this.rooms,
+      inbox: this.users.inbox,
       commands: this.commands,
       verify: async (token) => {
         if (!token.startsWith('{')) throw new ChatError('token_invalid')
@@ -205,7 +212,7 @@ export class MemoryEdge {
   decided(input: RoomInput, { asVoid = false, replyTo = EDGE } = {}): Decision {
     const roomId = 'orderId' in input ? input.orderId : input.roomId
     const before = this.#states.get(roomId)
-    const entries = decide(before, input, this.time.nowMs(), { ...defaultRoomLimits, messagesPerSecondMax: 1_000 })
+    const entries = decide(before, input, this.time.nowMs(), { ...defaultRoomLimits, messagesPerSecondMax: 1_000, content: { ...defaultRoomLimits.content, duplicatesWindowMs: 0 } })
     const commandId = 'commandId' in input ? input.commandId : undefined
     const decision = { roomId, commandId, entries }
     const headers = { [headerNames.ownerEpoch]: `${asVoid ? this.#epoch - 1 : this.#epoch}`, ...(commandId !== undefined && { [headerNames.replyTo]: replyTo }) }
@@ -259,7 +266,9 @@ export class MemoryEdge {
   async run(ms = 500, answers = true): Promise<void> {
     for (let i = 0; i < ms; i += 50) {
       if (answers) this.answer()
+      if (answers) this.users.answer()
       this.feed()
+      this.users.feed()
       await this.time.advance(50)
     }
   }
@@ -337,6 +346,7 @@ export class MemoryEdge {
         this.settingsReads++
         return this.#read(() => ({ hideReceipts: this.hidesReceipts.has(userId), hideLastSeen: false }))
       },
+      hasConversationsMax: (userId) => this.#read(() => this.fullOfConversations.has(userId)),
     }
   }
 

@@ -1,10 +1,9 @@
-import type { RoomId } from '#libs/domain/ids.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 
 export type BufferLimits = { readonly recordsMax: number; readonly bytesMax: number }
 
 /**
- * The valid records of one partition that Postgres may not have yet, by room, undecoded. Complete from `floor` on: a
+ * The valid records of one partition that Postgres may not have yet, by key, undecoded. Complete from `floor` on: a
  * joiner who read Postgres at a position below the floor must read again.
  */
 export class PartitionBuffer {
@@ -14,7 +13,7 @@ export class PartitionBuffer {
   #start = 0
   #bytes = 0
   #floor: bigint
-  readonly #byRoom = new Map<string, InRecord[]>()
+  readonly #byKey = new Map<string, InRecord[]>()
 
   constructor(floor: bigint, limits: BufferLimits) {
     this.#floor = floor
@@ -38,9 +37,9 @@ export class PartitionBuffer {
     this.#records.push(record)
     this.#bytes += record.value?.length ?? 0
     const key = record.key ?? ''
-    const ofRoom = this.#byRoom.get(key)
-    if (ofRoom) ofRoom.push(record)
-    else this.#byRoom.set(key, [record])
+    const ofKey = this.#byKey.get(key)
+    if (ofKey) ofKey.push(record)
+    else this.#byKey.set(key, [record])
     while (this.size > this.#limits.recordsMax || (this.#bytes > this.#limits.bytesMax && this.size > 1)) this.#dropOldest()
   }
 
@@ -51,17 +50,17 @@ export class PartitionBuffer {
   }
 
   /** In offset order. */
-  ofRoom(roomId: RoomId): readonly InRecord[] {
-    return this.#byRoom.get(roomId) ?? []
+  ofKey(wanted: string): readonly InRecord[] {
+    return this.#byKey.get(wanted) ?? []
   }
 
   #dropOldest(): void {
     const record = this.#records[this.#start]!
     this.#start++
     this.#bytes -= record.value?.length ?? 0
-    const ofRoom = this.#byRoom.get(record.key ?? '')!
-    ofRoom.shift()
-    if (ofRoom.length === 0) this.#byRoom.delete(record.key ?? '')
+    const ofKey = this.#byKey.get(record.key ?? '')!
+    ofKey.shift()
+    if (ofKey.length === 0) this.#byKey.delete(record.key ?? '')
     if (record.offset + 1n > this.#floor) this.#floor = record.offset + 1n
     if (this.#start > 1_000 && this.#start * 2 > this.#records.length) {
       this.#records = this.#records.slice(this.#start)

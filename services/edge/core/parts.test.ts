@@ -78,7 +78,7 @@ describe('PartitionBuffer', () => {
           } else buffer.prune(BigInt(n) < next ? BigInt(n) : next)
           expect(buffer.floor).toBeGreaterThanOrEqual(floor)
           const kept = pushed.filter((r) => r.offset >= buffer.floor)
-          for (const id of ['a', 'b']) expect(buffer.ofRoom(room(id))).toEqual(kept.filter((r) => r.key === id))
+          for (const id of ['a', 'b']) expect(buffer.ofKey(room(id))).toEqual(kept.filter((r) => r.key === id))
           expect(buffer.size).toBe(kept.length)
           expect(buffer.bytes).toBe(kept.reduce((sum, r) => sum + r.value!.length, 0))
           expect(buffer.size <= recordsMax && (buffer.bytes <= bytesMax || buffer.size === 1)).toBe(true)
@@ -91,7 +91,7 @@ describe('PartitionBuffer', () => {
     const buffer = new PartitionBuffer(0n, { recordsMax: 10, bytesMax: 1_000 })
     for (let offset = 0n; offset < 5_000n; offset++) buffer.push({ offset, key: 'a', value: Buffer.alloc(1), headers: {}, timestampMs: 0 })
     expect([buffer.size, buffer.floor]).toEqual([10, 4_990n])
-    expect(buffer.ofRoom(room('a')).map((r) => r.offset)).toEqual(Array.from({ length: 10 }, (_, i) => 4_990n + BigInt(i)))
+    expect(buffer.ofKey(room('a')).map((r) => r.offset)).toEqual(Array.from({ length: 10 }, (_, i) => 4_990n + BigInt(i)))
   })
 })
 

@@ -9,38 +9,42 @@ export type Asker = {
   readonly requestId: RequestId | undefined
 }
 
-/** A command that this edge has sent to the log and that nobody has answered yet. */
-export type PendingCommand = {
+/** A command that this edge has sent to a log and that nobody has answered yet. */
+export type Pending = {
   readonly commandId: string
-  readonly type: RoomCommand['type']
   /** One, but of marks that were made one command, and of those whose socket has closed since. */
   readonly askers: readonly Asker[]
-  readonly roomId: RoomId
-  /** Where the request can be repeated. */
-  readonly clientMessageId: ClientMessageId | undefined
-  /** The message that it is about. */
-  readonly messageId: MessageId | undefined
   readonly sentMs: number
   /** Lets go of the partition that is followed for the answer. */
   readonly release: (() => void) | undefined
 }
 
+/** One about a room. */
+export type PendingCommand = Pending & {
+  readonly type: RoomCommand['type']
+  readonly roomId: RoomId
+  /** Where the request can be repeated. */
+  readonly clientMessageId: ClientMessageId | undefined
+  /** The message that it is about. */
+  readonly messageId: MessageId | undefined
+}
+
 /** Which answers in the log are awaited here. Every command ends: answered, timed out, or its sockets closed. */
-export class PendingCommands {
+export class PendingCommands<C extends Pending = PendingCommand> {
   /** In the order of sending. */
-  readonly #byId = new Map<string, PendingCommand>()
+  readonly #byId = new Map<string, C>()
 
   get size(): number {
     return this.#byId.size
   }
 
-  add(command: PendingCommand): void {
+  add(command: C): void {
     this.#byId.set(command.commandId, command)
     for (const { connection } of command.askers) connection.pending++
   }
 
   /** Takes the command that an answer is for; undefined if it is not (any more) awaited here. */
-  take(commandId: string): PendingCommand | undefined {
+  take(commandId: string): C | undefined {
     const command = this.#byId.get(commandId)
     if (!command) return undefined
     this.#byId.delete(commandId)
@@ -50,8 +54,8 @@ export class PendingCommands {
   }
 
   /** Takes those sent before `sentMs`. */
-  takeOlderThan(sentMs: number): PendingCommand[] {
-    const old: PendingCommand[] = []
+  takeOlderThan(sentMs: number): C[] {
+    const old: C[] = []
     for (const command of this.#byId.values()) {
       if (command.sentMs >= sentMs) break
       old.push(command)

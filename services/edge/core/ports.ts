@@ -1,5 +1,6 @@
 import type { ClientFrame } from '#libs/domain/frames.ts'
 import type { MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
+import type { Chat, InboxTotals } from '#libs/domain/inbox.ts'
 import type { InRecord } from '#libs/streams/record.ts'
 import type { Connection } from './connection.ts'
 import type { StoredEvent } from './frames.ts'
@@ -10,12 +11,16 @@ export type LogPosition = { readonly nextOffset: bigint; readonly ownerEpoch: bi
 /** What a user wants others not to see. */
 export type UserSettings = { readonly hideReceipts: boolean; readonly hideLastSeen: boolean }
 
-/** Where history rests; what was read once is never behind what was read before. @throws ChatError `unavailable` while it cannot be read */
-export type History = {
+/** How far one log is in Postgres. @throws ChatError `unavailable` while it cannot be read */
+export type Persisted = {
   /** Everything below `nextOffset` of a partition is in the history; (0, -1) before the first. */
   position(partition: number): Promise<LogPosition>
   /** `nextOffset` by partition. */
   nextOffsets(): Promise<ReadonlyMap<number, bigint>>
+}
+
+/** Where history rests; what was read once is never behind what was read before. @throws ChatError `unavailable` while it cannot be read */
+export type History = Persisted & {
   /** The room and the position of its partition as of one moment. */
   room(partition: number, roomId: RoomId): Promise<{ readonly nextOffset: bigint; readonly view: RoomView | undefined }>
   /** Events of seq `after + 1 … upTo`, ascending, at most `limit`. */
@@ -23,9 +28,25 @@ export type History = {
   /** Undefined where the history has no such message. */
   messageSeq(roomId: RoomId, messageId: MessageId): Promise<number | undefined>
   settings(userId: UserId): Promise<UserSettings>
+  /** Whether he has made as many conversations as he may, of those that he is in, `roomId` not being one of them. */
+  hasConversationsMax(userId: UserId, roomId: RoomId): Promise<boolean>
 }
 
-/** The tail of the log. */
+/** Everybody's own list of chats, as Postgres has it. @throws ChatError `unavailable` while it cannot be read */
+export type InboxHistory = Persisted & {
+  /** As of one moment; the chats whose last change is above `after`, by that change, at most `limit`. */
+  changes(partition: number, userId: UserId, after: number, limit: number): Promise<InboxChanges>
+}
+
+export type InboxChanges = {
+  readonly nextOffset: bigint
+  /** Of the user's last change. */
+  readonly userSeq: number
+  readonly totals: InboxTotals
+  readonly chats: readonly { readonly userSeq: number; readonly chat: Chat }[]
+}
+
+/** The tail of a log. */
 export type LogTail = {
   /** Records from `from` on, contiguous, in order. */
   open(partition: number, from: bigint, sink: (records: readonly InRecord[]) => void): void

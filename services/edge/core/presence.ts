@@ -4,6 +4,7 @@ import { type NodeId, type PresenceChange, type PresenceEvent, presenceEventOf }
 import type { Connection } from './connection.ts'
 import { Devices } from './presence-devices.ts'
 import type { Connections, PresenceStore } from './presence-ports.ts'
+import { isStaff } from './room-view.ts'
 
 export type PresenceOptions = {
   /** Named in the events: the process's own name. */
@@ -84,19 +85,19 @@ export class Presence {
 
   // Admins only look on: nobody is told of them.
   opened(connection: Connection): void {
-    if (connection.speaker.role !== 'admin') this.#devices.opened(connection)
+    if (!isStaff(connection.speaker)) this.#devices.opened(connection)
   }
 
   closed(connection: Connection): void {
-    if (connection.speaker.role !== 'admin') this.#devices.closed(connection)
+    if (!isStaff(connection.speaker)) this.#devices.closed(connection)
   }
 
   joined(connection: Connection, roomId: RoomId): void {
-    if (connection.speaker.role !== 'admin') this.#devices.joined(connection, roomId)
+    if (!isStaff(connection.speaker)) this.#devices.joined(connection, roomId)
   }
 
   set(connection: Connection, status: 'online' | 'away', hideLastSeen: boolean | undefined): void {
-    if (connection.speaker.role !== 'admin') this.#devices.set(connection, status, hideLastSeen)
+    if (!isStaff(connection.speaker)) this.#devices.set(connection, status, hideLastSeen)
   }
 
   /** Does what is due. Several times a second; one after the other, however long one takes. */

@@ -66,8 +66,25 @@ describe('mark', () => {
     expect(a.socket.repliesTo(1)).toMatchObject([{ event: { event: 'receiptMoved', seen: 1 } }])
     expect(b.socket.repliesTo(1)).toMatchObject([{ event: { event: 'receiptMoved', seen: 2 } }])
     expect(c.socket.ofType('roomUpdated').slice(-2)).toMatchObject([{ seq: 4, event: 'private' }, { seq: 5, event: 'private' }])
-    expect((await edge.joined('vendor', 'group')).socket.ofType('joined')[0].receipts).toEqual([])
+    // Who has written has seen up to his own message, which is his own to know until he marks.
+    expect((await edge.joined('vendor', 'group')).socket.ofType('joined')[0].receipts).toEqual([{ userId: 'vendor', delivered: 2, seen: 2 }])
     expect((await edge.joined('guest', 'group')).socket.ofType('joined')[0].receipts).toEqual([{ userId: 'guest', delivered: 2, seen: 2 }])
+  })
+
+  test('of who has only written is nobody else\'s to see, until he marks without hiding it', async () => {
+    said(2)
+    const receiptsFor = async (userId: string, first = edge.joined(userId, 'group')) => (await first).socket.ofType('joined')[0].receipts
+    expect(await receiptsFor('customer')).toEqual([])
+    expect(await receiptsFor('vendor')).toEqual([{ userId: 'vendor', delivered: 2, seen: 2 }])
+    edge.persist()
+    // Also of a room that this edge reads from the history anew.
+    await edge.time.advance(120_000)
+    edge.rooms.sweep()
+    expect(await receiptsFor('customer')).toEqual([])
+    const vendor = await edge.joined('vendor', 'group')
+    edge.said('from the customer', 'group', 'customer')
+    await ask(vendor, { id: 1, type: 'mark', roomId: 'group', seen: 3 }, 500)
+    expect(await receiptsFor('guest')).toEqual([{ userId: 'vendor', delivered: 3, seen: 3 }])
   })
 
   test('in hand when its socket closes is published, and others wait for nothing', async () => {
@@ -81,8 +98,9 @@ describe('mark', () => {
     await edge.time.advance(0)
     expect(edge.published.map(({ type }) => type)).toEqual(['sendMessage', 'mark'])
     await edge.run()
-    expect(edge.state('group').receipts.get(user('customer'))).toEqual({ delivered: 2, seen: 2, hidden: false })
-    expect(a2.socket.repliesTo(3)).toMatchObject([{ type: 'ack', seq: 5, event: { seen: 2 } }])
+    // His message, which came first, has moved the cursor further, and keeps it from the others.
+    expect(edge.state('group').receipts.get(user('customer'))).toEqual({ delivered: 3, seen: 3, hidden: true })
+    expect(a2.socket.repliesTo(3)).toEqual([{ id: 3, type: 'ack', roomId: 'group', seq: 4, unchanged: true }])
     expect(edge.commands.pending).toBe(0)
   })
 

@@ -2,8 +2,9 @@ import Type, { type TProperties } from 'typebox'
 import Schema from 'typebox/schema'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { ClientFrame, RequestId } from '#libs/domain/frames.ts'
+import { FOREVER_MS } from '#libs/domain/inbox.ts'
 import { fixedLimits } from '#libs/domain/limits.ts'
-import { messageTypes } from '#libs/domain/room.ts'
+import { messageTypes, reportReasons } from '#libs/domain/room.ts'
 
 const Id = Type.Optional(Type.Union([Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER }), Type.String({ minLength: 1, maxLength: 64 })]))
 const Room = Type.String({ pattern: '^[A-Za-z0-9._:-]{1,128}$' })
@@ -62,6 +63,15 @@ const requests = {
   inviteMediator: command('inviteMediator', { userId: User }),
   acceptInvitation: command('acceptInvitation', {}),
   resolveDispute: command('resolveDispute', { note: Type.Optional(Type.String({ maxLength: 4 * fixedLimits.noteCharsMax })) }),
+  reportMessage: command('reportMessage', {
+    messageId: Message,
+    reason: Type.Union(reportReasons.map((reason) => Type.Literal(reason))),
+    note: Type.Optional(Type.String({ maxLength: 4 * fixedLimits.noteCharsMax })),
+  }),
+  sync: Schema.Compile(Type.Object({ id: Id, type: Type.Literal('sync'), cursor: Type.Optional(Seq) })),
+  setChat: Schema.Compile(
+    Type.Object({ id: Id, type: Type.Literal('setChat'), roomId: Room, mutedUntilMs: Type.Optional(Type.Integer({ minimum: 0, maximum: FOREVER_MS })), archived: Type.Optional(Type.Boolean()) }),
+  ),
   authenticate: Schema.Compile(Type.Object({ id: Id, type: Type.Literal('authenticate'), token: Type.String({ minLength: 1, maxLength: 8_192 }) })),
   ping: Schema.Compile(Type.Object({ id: Id, type: Type.Literal('ping') })),
 } satisfies Record<ClientFrame['type'], unknown>

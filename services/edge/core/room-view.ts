@@ -1,5 +1,5 @@
 import type { UserId } from '#libs/domain/ids.ts'
-import { type BlockKey, blockKey, type HistoryRule, type Metadata, type Participant, type Receipt, type Role, type RoomKind } from '#libs/domain/room.ts'
+import { type BlockKey, blockKey, type HistoryRule, type Metadata, type Participant, type Receipt, type Role, type RoomKind, seenBy } from '#libs/domain/room.ts'
 import type { Speaker } from './connection.ts'
 import type { StoredEvent } from './frames.ts'
 
@@ -11,6 +11,8 @@ export type RoomView = {
   readonly headSeq: number
   readonly messageCount: number
   readonly readOnly: boolean
+  /** By a moderator: participants write nothing for now. */
+  readonly frozen: boolean
   readonly kind: RoomKind
   readonly name: string | undefined
   readonly metadata: Metadata
@@ -26,6 +28,7 @@ export const emptyView: RoomView = {
   headSeq: 0,
   messageCount: 0,
   readOnly: false,
+  frozen: false,
   kind: 'order',
   name: undefined,
   metadata: {},
@@ -46,7 +49,8 @@ export function advance(view: RoomView, event: StoredEvent): RoomView {
     case 'participantAdded': {
       const { userId, role } = event.participant
       const sinceSeq = view.participants.get(userId)?.sinceSeq ?? event.seq
-      return { ...next, participants: new Map(view.participants).set(userId, { role, sinceSeq }) }
+      const receipts = event.seen === undefined ? view.receipts : seenBy(view.receipts, userId, event.seen)
+      return { ...next, receipts, participants: new Map(view.participants).set(userId, { role, sinceSeq }) }
     }
     case 'participantRemoved': {
       const participants = new Map(view.participants)
@@ -54,7 +58,7 @@ export function advance(view: RoomView, event: StoredEvent): RoomView {
       return { ...next, participants }
     }
     case 'messageSent':
-      return { ...next, messageCount: event.messageIndex }
+      return { ...next, messageCount: event.messageIndex, receipts: seenBy(view.receipts, event.senderId, event.messageIndex) }
     case 'receiptMoved': {
       const { userId, delivered, seen, hidden = false } = event
       return { ...next, receipts: new Map(view.receipts).set(userId, { delivered, seen, hidden }) }
@@ -66,6 +70,8 @@ export function advance(view: RoomView, event: StoredEvent): RoomView {
     }
     case 'roomChanged':
       return { ...next, name: event.name === undefined ? view.name : event.name || undefined, metadata: event.metadata ?? view.metadata }
+    case 'roomFrozen':
+      return { ...next, frozen: event.on }
     case 'roomClosed':
       return { ...next, readOnly: true }
     default:
@@ -75,7 +81,10 @@ export function advance(view: RoomView, event: StoredEvent): RoomView {
 
 export const participantList = (view: RoomView): Participant[] => [...view.participants].map(([userId, { role }]) => ({ userId, role }))
 
+/** Admins and moderators read every room; neither writes as a participant does. */
+export const isStaff = ({ role }: Pick<Speaker, 'role'>): boolean => role !== 'user'
+
 /** The first seq that a speaker is shown. */
-export function visibleFrom(view: RoomView, { userId, role }: Speaker): number {
-  return view.history === 'all' || role === 'admin' ? 1 : (view.participants.get(userId)?.sinceSeq ?? view.headSeq + 1)
+export function visibleFrom(view: RoomView, speaker: Speaker): number {
+  return view.history === 'all' || isStaff(speaker) ? 1 : (view.participants.get(speaker.userId)?.sinceSeq ?? view.headSeq + 1)
 }

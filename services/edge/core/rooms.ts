@@ -1,4 +1,4 @@
-import { ChatError, hasCode } from '#libs/domain/errors.ts'
+import { ChatError } from '#libs/domain/errors.ts'
 import type { RequestId } from '#libs/domain/frames.ts'
 import type { RoomId } from '#libs/domain/ids.ts'
 import type { RoomEvent } from '#libs/domain/room.ts'
@@ -7,10 +7,11 @@ import { partitionOf } from '#libs/streams/murmur2.ts'
 import type { BufferLimits } from './partition-buffer.ts'
 import type { Connection, Speaker } from './connection.ts'
 import { FollowedPartition, type FollowedRoom } from './followed-partition.ts'
+import { Following, fromHistory } from './following.ts'
 import { encoderOf, joinedFrame } from './frames.ts'
-import type { EdgeClock, History, LogTail, Realtime, RecordCodec } from './ports.ts'
+import type { EdgeClock, History, LogPosition, LogTail, Realtime, RecordCodec } from './ports.ts'
 import { replay, type ReplayLimits } from './replay.ts'
-import { type RoomView, visibleFrom } from './room-view.ts'
+import { isStaff, type RoomView, visibleFrom } from './room-view.ts'
 import { Subscription } from './subscription.ts'
 
 export type RoomsLimits = ReplayLimits & {
@@ -46,16 +47,17 @@ export type RoomsOptions = {
 /** Rooms that are followed here: who may enter, what each socket still has to get, and who is fed live. */
 export class Rooms {
   readonly #options: RoomsOptions
-  readonly #partitions = new Map<number, FollowedPartition>()
-  readonly #following = new Map<number, Promise<FollowedPartition>>()
+  readonly #following: Following<FollowedPartition>
   readonly #opening = new Map<RoomId, Promise<FollowedRoom | undefined>>()
 
   constructor(options: RoomsOptions) {
     this.#options = options
+    const { history: persisted, log, clock, limits } = options
+    this.#following = new Following({ persisted, log, clock, lingerMs: limits.lingerMs, create: (partition, start) => this.#newPartition(partition, start) })
   }
 
   get partitions(): ReadonlyMap<number, FollowedPartition> {
-    return this.#partitions
+    return this.#following.partitions
   }
 
   /**
@@ -64,7 +66,7 @@ export class Rooms {
    * @throws ChatError `room_not_found`, `not_a_participant`, `unavailable`, `history_unavailable`, `invalid_request`
    */
   async admit(speaker: Speaker, roomId: RoomId, since: number): Promise<FollowedRoom> {
-    const partition = await this.#follow(partitionOf(roomId, this.#options.partitions))
+    const partition = await this.#following.follow(partitionOf(roomId, this.#options.partitions))
     partition.admissions++
     try {
       return await this.#admitInto(partition, speaker, roomId, since)
@@ -114,7 +116,7 @@ export class Rooms {
     if (!subscription) return false
     subscription.end()
     connection.subscriptions.delete(roomId)
-    const room = this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
+    const room = this.partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
     room?.subscriptions.delete(subscription)
     if (room?.subscriptions.size === 0) room.idleSinceMs = this.#options.clock.nowMs()
     this.#options.realtime?.left(connection, roomId)
@@ -123,19 +125,15 @@ export class Rooms {
 
   /** What is known of a room that somebody here has joined. */
   viewOf(roomId: RoomId): RoomView | undefined {
-    return this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)?.view
+    return this.partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)?.view
   }
 
   /**
    * Follows the partition of a room that nobody here need have joined, so that an answer about it is heard, until the
    * function that it gives is called. @throws ChatError `history_unavailable`
    */
-  async follow(roomId: RoomId): Promise<() => void> {
-    const partition = await this.#follow(partitionOf(roomId, this.#options.partitions))
-    partition.admissions++
-    return () => {
-      partition.admissions--
-    }
+  follow(roomId: RoomId): Promise<() => void> {
+    return this.#following.hold(partitionOf(roomId, this.#options.partitions))
   }
 
   leaveAll(connection: Connection): void {
@@ -145,7 +143,7 @@ export class Rooms {
   /** Head seqs of what a connection has joined, for its heartbeat. */
   headsOf(connection: Connection): Record<string, number> {
     const heads = [...connection.subscriptions.values()].map(({ roomId, mode, lastSeq }): [RoomId, number] => {
-      const room = this.#partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
+      const room = this.partitions.get(partitionOf(roomId, this.#options.partitions))?.rooms.get(roomId)
       // While it is replayed the client knows that more is coming.
       return [roomId, mode === 'live' && room ? room.view.headSeq : lastSeq]
     })
@@ -154,54 +152,25 @@ export class Rooms {
   }
 
   /** Drops from the buffers what Postgres has. */
-  async prune(): Promise<void> {
-    if (this.#partitions.size === 0) return
-    const next = await this.#options.history.nextOffsets()
-    for (const [number, partition] of this.#partitions) {
-      const nextOffset = next.get(number)
-      if (nextOffset !== undefined) partition.persisted(nextOffset)
-      // Above our own position there is nothing to drop, and the floor must not overtake what we have read.
-      if (nextOffset !== undefined) partition.buffer.prune(nextOffset < partition.position ? nextOffset : partition.position)
-    }
+  prune(): Promise<void> {
+    return this.#following.prune()
   }
 
   /** Lets go of rooms and partitions that nobody has used for a while. */
   sweep(): void {
     const before = this.#options.clock.nowMs() - this.#options.limits.lingerMs
-    for (const [number, partition] of this.#partitions) {
+    for (const partition of this.partitions.values()) {
       for (const room of partition.rooms.values()) {
         if (room.subscriptions.size === 0 && room.idleSinceMs < before) partition.rooms.delete(room.roomId)
       }
-      if (partition.admissions > 0 || partition.rooms.size > 0 || partition.lastUsedMs >= before) continue
-      this.#options.log.close(number)
-      this.#partitions.delete(number)
     }
+    this.#following.sweep()
   }
 
-  async #follow(number: number): Promise<FollowedPartition> {
-    const followed = this.#partitions.get(number)
-    if (followed) {
-      followed.lastUsedMs = this.#options.clock.nowMs()
-      return followed
-    }
-    const following = this.#following.get(number) ?? this.#startFollowing(number).finally(() => this.#following.delete(number))
-    this.#following.set(number, following)
-    return following
-  }
-
-  async #startFollowing(number: number): Promise<FollowedPartition> {
-    const { edgeId, codec, clock, limits, log, history, onReply, onCorrupt, onTrouble } = this.#options
-    const start = await fromHistory(history.position(number))
-    const partition = new FollowedPartition(number, start, {
-      edgeId,
-      codec,
-      clock,
-      bufferLimits: limits.buffer,
-      events: { onEvent: (room, event, decision) => this.#deliver(room, event, decision), onReply, onCorrupt, onTrouble },
-    })
-    this.#partitions.set(number, partition)
-    log.open(number, start.nextOffset, (records) => partition.receive(records))
-    return partition
+  #newPartition(number: number, start: LogPosition): FollowedPartition {
+    const { edgeId, codec, clock, limits, onReply, onCorrupt, onTrouble } = this.#options
+    const events = { onEvent: (room: FollowedRoom, event: RoomEvent, decision: Decision) => this.#deliver(room, event, decision), onReply, onCorrupt, onTrouble }
+    return new FollowedPartition(number, start, { edgeId, codec, clock, bufferLimits: limits.buffer, events })
   }
 
   async #room(partition: FollowedPartition, roomId: RoomId): Promise<FollowedRoom | undefined> {
@@ -265,7 +234,7 @@ export class Rooms {
   #expel(room: FollowedRoom, event: RoomEvent & { type: 'participantRemoved' }): void {
     for (const { connection } of [...room.subscriptions]) {
       const { speaker } = connection
-      if (speaker.userId !== event.participant.userId || speaker.role === 'admin') continue
+      if (speaker.userId !== event.participant.userId || isStaff(speaker)) continue
       this.leave(connection, room.roomId)
       connection.send({ type: 'left', roomId: room.roomId, code: 'not_a_participant' })
       // Only when the whole decision was handed on: its last event may be the answer to what he asked for himself.
@@ -282,13 +251,4 @@ export class Rooms {
   }
 }
 
-const mayEnter = (view: RoomView, { userId, role }: Speaker): boolean => role === 'admin' || view.participants.has(userId)
-
-/** To a client it matters which of our servers cannot be reached: without Postgres only joins fail. */
-async function fromHistory<T>(answer: Promise<T>): Promise<T> {
-  try {
-    return await answer
-  } catch (err) {
-    throw hasCode(err, 'unavailable') ? new ChatError('history_unavailable', undefined, { cause: err }) : err
-  }
-}
+const mayEnter = (view: RoomView, speaker: Speaker): boolean => isStaff(speaker) || view.participants.has(speaker.userId)

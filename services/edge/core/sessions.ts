@@ -5,6 +5,7 @@ import { roomOf } from './command-bodies.ts'
 import type { Commands } from './commands.ts'
 import { type ClientSocket, Connection, type Speaker } from './connection.ts'
 import { errorFrameOf } from './frames.ts'
+import type { Inbox } from './inbox.ts'
 import type { Realtime, RealtimeFrame } from './ports.ts'
 import { parseRequest } from './requests.ts'
 import type { Rooms } from './rooms.ts'
@@ -18,6 +19,8 @@ export type SessionsOptions = {
   readonly consume: (connection: Connection) => Promise<void>
   /** Without it, what is not durable is refused. */
   readonly realtime?: Realtime | undefined
+  /** Without it, users' own lists are refused. */
+  readonly inbox?: Pick<Inbox, 'sync' | 'setChat' | 'headOf' | 'forget'> | undefined
   readonly onOpened: (connection: Connection) => void
   readonly onClosed: (connection: Connection) => void
   readonly onError: (err: unknown, connection: Connection) => void
@@ -96,6 +99,7 @@ export class Sessions {
     this.#connections.delete(connection)
     this.#options.commands.forget(connection)
     this.#options.rooms.leaveAll(connection)
+    this.#options.inbox?.forget(connection)
     this.#options.realtime?.closed(connection)
     this.#options.onClosed(connection)
   }
@@ -119,7 +123,8 @@ export class Sessions {
 
   #beat(connection: Connection, nowMs: number): void {
     connection.nextHeartbeatMs = nowMs + this.#options.limits.heartbeatMs
-    connection.send({ type: 'heartbeat', serverTimeMs: nowMs, heads: this.#options.rooms.headsOf(connection) })
+    const userSeq = this.#options.inbox?.headOf(connection)
+    connection.send({ type: 'heartbeat', serverTimeMs: nowMs, heads: this.#options.rooms.headsOf(connection), ...(userSeq !== undefined && { userSeq }) })
   }
 
   #inTurn(connection: Connection, id: RequestId | undefined, what: string, work: () => Promise<void>): void {
@@ -185,6 +190,10 @@ export class Sessions {
       case 'watchProducts':
         await this.#handleRealtime(connection, frame)
         return
+      case 'sync':
+      case 'setChat':
+        await this.#handleInbox(connection, frame)
+        return
       default:
         await commands.request(connection, frame)
     }
@@ -193,6 +202,13 @@ export class Sessions {
   async #handleRealtime(connection: Connection, frame: RealtimeFrame): Promise<void> {
     if (!this.#options.realtime) throw new ChatError('unavailable')
     await this.#options.realtime.handle(connection, frame)
+  }
+
+  async #handleInbox(connection: Connection, frame: ClientFrame & { readonly type: 'sync' | 'setChat' }): Promise<void> {
+    const { inbox } = this.#options
+    if (!inbox) throw new ChatError('unavailable')
+    if (frame.type === 'sync') await inbox.sync(connection, frame.cursor ?? 0, frame.id)
+    else await inbox.setChat(connection, frame)
   }
 
   async #renew(connection: Connection, frame: ClientFrame & { type: 'authenticate' }): Promise<void> {

@@ -2,6 +2,7 @@ import { ChatError } from '#libs/domain/errors.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import type { Connection } from './connection.ts'
 import { type LiveRooms, push } from './presence-ports.ts'
+import { isStaff } from './room-view.ts'
 
 export type TypingOptions = {
   readonly rooms: LiveRooms
@@ -108,7 +109,7 @@ export class Typing {
   }
 
   #check({ speaker, subscriptions }: Connection, roomId: RoomId): void {
-    if (speaker.role === 'admin') throw new ChatError('admin_is_read_only')
+    if (isStaff(speaker)) throw new ChatError('admin_is_read_only')
     const room = this.#options.rooms.room(roomId)
     if (!subscriptions.has(roomId) || !room) throw new ChatError('not_joined')
     const member = room.view.participants.get(speaker.userId)

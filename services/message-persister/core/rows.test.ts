@@ -8,7 +8,7 @@ import { accepted, by, customer, idAt, logOf, room, T0, Tables, vendor } from '.
 import { inputs, judge, openings, payload } from './test-support/room-inputs.ts'
 
 /** What the state of a room does not remember, taken from the events one by one. */
-function foldOf(applied: readonly Applied[]): Pick<Tables, 'members' | 'messages' | 'contents' | 'changes' | 'reactions' | 'invitations'> {
+function foldOf(applied: readonly Applied[]): Pick<Tables, 'members' | 'messages' | 'contents' | 'changes' | 'redactions' | 'frozen' | 'reports' | 'reactions' | 'invitations'> {
   const fold = new Tables()
   const take = (roomId: RoomId, event: RoomEvent): void => {
     const at = (...key: readonly (string | number)[]) => [roomId, ...key].join(' ')
@@ -29,18 +29,21 @@ function foldOf(applied: readonly Applied[]): Pick<Tables, 'members' | 'messages
       fold.contents.set(at(event.seq), [event.content, null])
       fold.changes.set(at(event.messageSeq), [event.revision, event.seq, null])
     }
-    if (event.type === 'messageDeleted') {
-      const [revision, contentSeq] = fold.changes.get(at(event.messageSeq)) ?? [0, event.messageSeq]
-      fold.changes.set(at(event.messageSeq), [revision, contentSeq, event.seq])
+    if (event.type === 'messageDeleted' || event.type === 'messageRedacted') {
+      const [revision, contentSeq, deletedSeq] = fold.changes.get(at(event.messageSeq)) ?? [0, event.messageSeq, null]
+      fold.changes.set(at(event.messageSeq), [revision, contentSeq, deletedSeq ?? event.seq])
     }
+    if (event.type === 'messageRedacted') fold.redactions.set(at(event.messageSeq), fold.redactions.get(at(event.messageSeq)) ?? event.reason)
+    if (event.type === 'roomFrozen') fold.frozen.set(roomId, event.on)
+    if (event.type === 'messageReported') fold.reports.set(at(event.seq), `${event.messageSeq} ${event.by} ${event.reason} ${event.note ?? null}`)
     if (event.type === 'reactionSet') {
       fold.reactions.delete(at(event.messageSeq, event.by, event.emoji))
       if (event.on) fold.reactions.set(at(event.messageSeq, event.by, event.emoji), event.seq)
     }
   }
   for (const { decision } of applied) for (const entry of decision.entries) if (isRoomEvent(entry)) take(decision.roomId, entry)
-  const { members, messages: sent, contents, changes: changed, reactions, invitations } = fold
-  return { members, messages: sent, contents, changes: changed, reactions, invitations }
+  const { members, messages: sent, contents, changes: changed, redactions, frozen, reports, reactions, invitations } = fold
+  return { members, messages: sent, contents, changes: changed, redactions, frozen, reports, reactions, invitations }
 }
 
 describe('rowsOf', () => {
@@ -58,8 +61,9 @@ describe('rowsOf', () => {
         }
         expect(tables.rooms.size).toBe(opened.length)
         const { messages: sent, ...fold } = foldOf(applied)
-        const { members, contents, changes: changed, reactions, invitations } = tables
-        expect({ members, contents, changes: changed, reactions, invitations }).toEqual(fold)
+        const { members, contents, changes: changed, redactions, frozen, reports, reactions, invitations } = tables
+        expect({ members, contents, changes: changed, redactions, frozen, reports, reactions, invitations }).toEqual(fold)
+        for (const [roomId, isFrozen] of frozen) expect(rooms.get(roomId as RoomId)!.frozen).toBe(isFrozen)
         // Where the batch has any message with more than text, those that are text alone say so too.
         expect(new Map([...tables.messages].map(([key, rich]) => [key, rich === 'undefined undefined' ? null : rich]))).toEqual(sent)
         expect(new Map([...members].map(([key, { role }]) => [key, role as string]))).toEqual(ofEach((state) => state.participants))
@@ -71,7 +75,7 @@ describe('rowsOf', () => {
       }),
       { numRuns: 300 },
     )
-    const types = ['roomOpened', 'participantAdded', 'participantRemoved', 'messageSent', 'messageEdited', 'messageDeleted', 'reactionSet', 'receiptMoved', 'roomChanged', 'mediatorInvited', 'blockSet', 'roomClosed']
+    const types = ['roomOpened', 'participantAdded', 'participantRemoved', 'messageSent', 'messageEdited', 'messageDeleted', 'reactionSet', 'receiptMoved', 'roomChanged', 'mediatorInvited', 'blockSet', 'roomClosed', 'messageRedacted', 'messageReported', 'roomFrozen']
     expect(types.filter((type) => !seen.has(type)), 'never happened').toEqual([])
   })
 
@@ -96,12 +100,12 @@ describe('rowsOf', () => {
     expect(rowsOf(applied.slice(4)).joined).toContainEqual({ roomId: 'group', userId: vendor, role: 'observer', sinceSeq: 4 })
   })
 
-  test('text alone writes nothing but what it always did', () => {
+  test('text alone writes nothing beside it but that its sender has seen it', () => {
     const { applied } = logOf([accepted, by(room('a'), customer, 1, { type: 'sendMessage', content: 'x', salt: 's' })])
     const { opened, heads, joined, messages: sent, contents, events, ...rest } = rowsOf(applied)
     expect(contents).toBe(sent)
     const nothing = { put: [], removed: [] }
-    expect(rest).toEqual({ details: [], gone: [], isRich: false, changes: [], reactions: nothing, receipts: [], invitations: nothing, blocks: nothing })
+    expect(rest).toEqual({ details: [], gone: [], isRich: false, changes: [], redactions: [], frozen: [], reports: [], reactions: nothing, receipts: [{ roomId: 'a', userId: customer, delivered: 1, seen: 1, hidden: null }], invitations: nothing, blocks: nothing })
   })
 
   test('the audit log has the hash of a content, never the content, its salt or its payload', () => {

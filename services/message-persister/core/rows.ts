@@ -1,5 +1,5 @@
-import type { RoomId, UserId } from '#libs/domain/ids.ts'
-import { type HistoryRule, isRoomEvent, type Metadata, type Participant, type Role, type RoomEvent, type RoomKind } from '#libs/domain/room.ts'
+import type { MessageId, RoomId, UserId } from '#libs/domain/ids.ts'
+import { type HistoryRule, isRoomEvent, type Metadata, type Participant, type ReportReason, type Role, type RoomEvent, type RoomKind } from '#libs/domain/room.ts'
 import type { Decision } from '#libs/streams/avro-shapes.ts'
 import type { AppliedRecord } from './persister-task.ts'
 
@@ -62,8 +62,19 @@ export type ChangeRow = {
   readonly contentSeq: number
   readonly deletedSeq: number | null
 }
+export type RedactionRow = { readonly roomId: RoomId; readonly messageSeq: number; readonly reason: string }
+export type ReportRow = {
+  readonly roomId: RoomId
+  readonly seq: number
+  readonly messageId: MessageId
+  readonly messageSeq: number
+  readonly reporterId: UserId
+  readonly reason: ReportReason
+  readonly note: string | null
+  readonly reportedAtMs: number
+}
 export type ReactionRow = { readonly roomId: RoomId; readonly messageSeq: number; readonly userId: UserId; readonly emoji: string; readonly seq: number }
-export type ReceiptRow = { readonly roomId: RoomId; readonly userId: UserId; readonly delivered: number; readonly seen: number; readonly hidden: boolean }
+export type ReceiptRow = { readonly roomId: RoomId; readonly userId: UserId; readonly delivered: number; readonly seen: number; /** null: as it was, and hidden where that was never said. */ readonly hidden: boolean | null }
 export type InvitationRow = { readonly roomId: RoomId; readonly userId: UserId; readonly seq: number }
 export type BlockRow = { readonly roomId: RoomId; readonly blockerId: UserId; readonly blockedId: UserId }
 
@@ -85,6 +96,11 @@ export type Rows = {
   /** Of messages and of edits. */
   readonly contents: readonly ContentRow[]
   readonly changes: readonly ChangeRow[]
+  /** The first of each message in the batch; to be written after `changes`. */
+  readonly redactions: readonly RedactionRow[]
+  /** Rooms that were frozen, or are not any more. */
+  readonly frozen: readonly { readonly roomId: RoomId; readonly frozen: boolean }[]
+  readonly reports: readonly ReportRow[]
   readonly reactions: LastWords<ReactionRow>
   readonly receipts: readonly ReceiptRow[]
   readonly invitations: LastWords<InvitationRow>
@@ -105,6 +121,9 @@ type Draft = {
   isRich: boolean
   readonly revisions: ContentRow[]
   readonly changes: Map<string, ChangeRow>
+  readonly redactions: Map<string, RedactionRow>
+  readonly frozen: Map<RoomId, boolean>
+  readonly reports: ReportRow[]
   readonly reactions: Words<ReactionRow>
   readonly receipts: Map<string, ReceiptRow>
   readonly invitations: Words<InvitationRow>
@@ -123,6 +142,9 @@ export function rowsOf(applied: readonly Applied[]): Rows {
     isRich: false,
     revisions: [],
     changes: new Map(),
+    redactions: new Map(),
+    frozen: new Map(),
+    reports: [],
     reactions: new Map(),
     receipts: new Map(),
     invitations: new Map(),
@@ -134,7 +156,7 @@ export function rowsOf(applied: readonly Applied[]): Rows {
       if (isRoomEvent(entry)) addEvent(draft, decision.roomId, entry, offset)
     }
   }
-  const { opened, messages, isRich, revisions, events } = draft
+  const { opened, messages, isRich, revisions, reports, events } = draft
   const members = [...draft.members.values()]
   return {
     opened,
@@ -146,6 +168,9 @@ export function rowsOf(applied: readonly Applied[]): Rows {
     isRich,
     contents: revisions.length === 0 ? messages : [...messages, ...revisions],
     changes: [...draft.changes.values()],
+    redactions: [...draft.redactions.values()],
+    frozen: [...draft.frozen].map(([roomId, frozen]) => ({ roomId, frozen })),
+    reports,
     reactions: lastWords(draft.reactions),
     receipts: [...draft.receipts.values()],
     invitations: lastWords(draft.invitations),
@@ -169,6 +194,7 @@ function addEvent(draft: Draft, roomId: RoomId, event: RoomEvent, offset: bigint
       draft.messages.push({ ...event, roomId })
       draft.isRich ||= event.messageType !== undefined || event.payload !== undefined || event.replyToSeq !== undefined
       head = { ...head, messageCount: event.messageIndex }
+      addSeen(draft, roomId, event.senderId, event.messageIndex)
       break
     case 'roomClosed':
       head = { ...head, closed: { reason: event.reason, atMs: timestampMs } }
@@ -183,6 +209,7 @@ function addEvent(draft: Draft, roomId: RoomId, event: RoomEvent, offset: bigint
       break
     case 'messageEdited':
     case 'messageDeleted':
+    case 'messageRedacted':
       addChange(draft, roomId, event)
       break
     default:
@@ -208,6 +235,7 @@ function addMembership(draft: Draft, roomId: RoomId, event: Of<'participantAdded
     return
   }
   putMember(draft, roomId, { userId, role, sinceSeq: event.seq })
+  if (event.seen !== undefined) addSeen(draft, roomId, userId, event.seen)
   // Only mediators are invited; the riders of orders shall not cost a statement more.
   if (role === 'mediator') draft.invitations.set(`${roomId} ${userId}`, { on: false, row: { roomId, userId, seq: event.seq } })
 }
@@ -220,17 +248,25 @@ function putMember(draft: Draft, roomId: RoomId, { userId, role, sinceSeq }: Ope
   draft.members.set(key, { roomId, userId, wentAway: before?.wentAway ?? false, row })
 }
 
-function addChange(draft: Draft, roomId: RoomId, event: Of<'messageEdited' | 'messageDeleted'>): void {
+function addChange(draft: Draft, roomId: RoomId, event: Of<'messageEdited' | 'messageDeleted' | 'messageRedacted'>): void {
   const { seq, messageSeq } = event
   const key = `${roomId} ${messageSeq}`
   const before = draft.changes.get(key) ?? { roomId, messageSeq, revision: 0, contentSeq: messageSeq, deletedSeq: null }
-  if (event.type === 'messageDeleted') {
-    draft.changes.set(key, { ...before, deletedSeq: seq })
+  if (event.type !== 'messageEdited') {
+    draft.changes.set(key, { ...before, deletedSeq: before.deletedSeq ?? seq })
+    if (event.type === 'messageRedacted' && !draft.redactions.has(key)) draft.redactions.set(key, { roomId, messageSeq, reason: event.reason })
     return
   }
   const { content, salt, revision } = event
   draft.revisions.push({ roomId, seq, content, salt })
   draft.changes.set(key, { ...before, revision, contentSeq: seq })
+}
+
+/** As the log has it (libs/domain/evolve.ts): who writes has seen what he answers. */
+function addSeen(draft: Draft, roomId: RoomId, userId: UserId, seen: number): void {
+  const key = `${roomId} ${userId}`
+  const before = draft.receipts.get(key)
+  draft.receipts.set(key, { roomId, userId, delivered: Math.max(seen, before?.delivered ?? 0), seen: Math.max(seen, before?.seen ?? 0), hidden: before?.hidden ?? null })
 }
 
 function addRare(draft: Draft, roomId: RoomId, event: RoomEvent): void {
@@ -243,6 +279,14 @@ function addRare(draft: Draft, roomId: RoomId, event: RoomEvent): void {
     case 'reactionSet': {
       const { messageSeq, by: userId, emoji, on, seq } = event
       draft.reactions.set(`${roomId} ${messageSeq} ${userId} ${emoji}`, { on, row: { roomId, messageSeq, userId, emoji, seq } })
+      break
+    }
+    case 'roomFrozen':
+      draft.frozen.set(roomId, event.on)
+      break
+    case 'messageReported': {
+      const { seq, messageId, messageSeq, by: reporterId, reason, note = null, timestampMs: reportedAtMs } = event
+      draft.reports.push({ roomId, seq, messageId, messageSeq, reporterId, reason, note, reportedAtMs })
       break
     }
     case 'roomChanged': {

@@ -4,10 +4,11 @@ import type { RoomInput } from '#libs/domain/inputs.ts'
 import { commandFromAvro, orderEventFromAvro } from '#libs/streams/avro-shapes.ts'
 import type { InputRecord } from '#libs/streams/fenced-ports.ts'
 import { partitionOf } from '#libs/streams/murmur2.ts'
+import { decoded, passedOn, prepareEach } from '#libs/streams/prepare-each.ts'
 import { headerText } from '#libs/streams/reader-rule.ts'
 import type { OutRecord } from '#libs/streams/record.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
-import { passedOn, type PreparedInput } from './room-processor.ts'
+import type { PreparedInput } from './room-processor.ts'
 
 export type PrepareDeps = {
   readonly partition: number
@@ -20,33 +21,26 @@ export type PrepareDeps = {
 /** The effect of an input whose key is no room id still needs a key. */
 const NOWHERE = 'undecodable' as RoomId
 
-/**
- * Decodes inputs in order. What cannot be decoded, or lies in a partition where its key does not belong, is
- * dead-lettered first and then takes its place as an input without effect, so that positions stay contiguous. Any other
- * failure (the registry cannot be reached) fails the whole call.
- */
-export async function prepareInputs(deps: PrepareDeps, records: readonly InputRecord[]): Promise<readonly PreparedInput[]> {
-  const prepared: PreparedInput[] = []
-  for (const record of records) {
-    try {
-      const input = await decodeInput(deps, record)
-      const commandId = 'commandId' in input ? input.commandId : undefined
-      prepared.push({ roomId: roomOf(input), commandId, input, headers: passedOn(record) })
-    } catch (err) {
-      if (!(err instanceof ChatError) || err.retriable) throw err
-      await deps.deadLetter(letterOf(record, err))
-      prepared.push(undecodable(deps, record, err))
-    }
-  }
-  return prepared
+/** Decodes inputs in order; dead-letters what cannot be, or lies in a partition where its key does not belong. */
+export function prepareInputs(deps: PrepareDeps, records: readonly InputRecord[]): Promise<readonly PreparedInput[]> {
+  return prepareEach(
+    {
+      async prepare(record) {
+        const input = await decodeInput(deps, record)
+        const commandId = 'commandId' in input ? input.commandId : undefined
+        return { roomId: roomOf(input), commandId, input, headers: passedOn(record) }
+      },
+      undecodable: (record, err) => undecodable(deps, record, err),
+      deadLetter: deps.deadLetter,
+    },
+    records,
+  )
 }
 
 const roomOf = (input: RoomInput): RoomId => ('orderId' in input ? input.orderId : input.roomId)
 
 async function decodeInput(deps: PrepareDeps, record: InputRecord): Promise<RoomInput> {
-  if (record.value === null) throw new ChatError('undecodable', 'a tombstone')
-  const decoded = deps.decode(record.topic, record.value)
-  const value = decoded instanceof Promise ? await decoded.catch(registryFailure) : decoded
+  const value = await decoded(deps.decode, record)
   const input = record.topic === topics.orderEvents.name ? orderEventFromAvro(value) : commandFromAvro(value)
   const roomId = roomOf(input)
   if (!isRoomId(roomId) || record.key !== roomId) throw new ChatError('undecodable', `the key ${record.key} is not the room id ${roomId}`)
@@ -54,11 +48,6 @@ async function decodeInput(deps: PrepareDeps, record: InputRecord): Promise<Room
   for (const userId of userIdsOf(input)) if (!isUserId(userId)) throw new ChatError('undecodable', 'a malformed user id')
   // Also makes the id canonical: whoever wrote the command may not have.
   return 'commandId' in input ? { ...input, clientMessageId: parseClientMessageId(input.clientMessageId) } : input
-}
-
-/** No reason to end the process: it would need the registry even more to start again. */
-function registryFailure(err: unknown): never {
-  throw err instanceof ChatError ? err : new ChatError('unavailable', 'the schema registry', { cause: err })
 }
 
 function userIdsOf(input: RoomInput): readonly string[] {
@@ -77,22 +66,13 @@ function userIdsOf(input: RoomInput): readonly string[] {
       return [input.senderId, ...input.participants.map(({ userId }) => userId)]
     case 'addParticipant':
     case 'removeParticipant':
+    case 'expelParticipant':
     case 'inviteMediator':
       return [input.senderId, input.userId]
     case 'sendMessage':
       return [input.senderId, ...(input.mentions ?? [])]
     default:
       return [input.senderId]
-  }
-}
-
-function letterOf({ topic, offset, key, value, headers }: InputRecord, err: ChatError): OutRecord {
-  const kept = Object.fromEntries(Object.entries(headers).flatMap(([name, v]) => (v === undefined || Array.isArray(v) ? [] : [[name, v]])))
-  return {
-    key,
-    value,
-    partition: 0,
-    headers: { ...kept, [headerNames.source]: `${topic}:${offset}`, [headerNames.errorCode]: err.code, [headerNames.errorReason]: err.message },
   }
 }
 

@@ -45,8 +45,10 @@ const prepareDeps = {
     letters.push(letter)
   },
 }
+/** Tests say the same over and over. */
+const limits = { ...defaultRoomLimits, messagesPerSecondMax: 1_000, content: { ...defaultRoomLimits.content, duplicatesMax: 1_000 } }
 const newProcessor = () =>
-  new RoomProcessor({ roomEvents: codecs.events, roomState: codecs.state, limits: { ...defaultRoomLimits, messagesPerSecondMax: 1_000 }, prepare: (records) => prepareInputs(prepareDeps, records) })
+  new RoomProcessor({ roomEvents: codecs.events, roomState: codecs.state, limits, prepare: (records) => prepareInputs(prepareDeps, records) })
 
 const room = (id: string) => id as RoomId
 const user = (id: string) => id as UserId

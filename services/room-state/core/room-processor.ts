@@ -19,7 +19,6 @@ import {
   stateRecordFromAvro,
 } from '#libs/streams/avro-shapes.ts'
 import type { InputRecord, Processor } from '#libs/streams/fenced-ports.ts'
-import { headerText } from '#libs/streams/reader-rule.ts'
 import type { InRecord, OutRecord } from '#libs/streams/record.ts'
 import { headerNames, OWNERSHIP_MARKER } from '#libs/streams/topics.ts'
 
@@ -231,14 +230,4 @@ export class RoomProcessor implements Processor<PreparedInput> {
     const record = value && stateRecordFromAvro(this.#deps.roomState.decode(value))
     return record?.kind === 'room' ? record : undefined
   }
-}
-
-/** Headers that travel from an input to its effect. */
-export function passedOn(record: InputRecord): Readonly<Record<string, string>> {
-  const headers: Record<string, string> = {}
-  for (const name of [headerNames.traceparent, headerNames.replyTo]) {
-    const text = headerText(record.headers, name)
-    if (text !== undefined) headers[name] = text
-  }
-  return headers
 }

@@ -41,7 +41,7 @@ export class OrderChat implements System {
     const isNew = this.#serviceWorld === undefined
     const serviceWorld = this.#serviceWorld ?? (await this.#newWorld())
     const { extraEnv, only } = this.#options
-    const [edge1 = 0, edge2 = 0, api = 0, ...metrics] = await pickFreePorts(11)
+    const [edge1 = 0, edge2 = 0, api = 0, ...metrics] = await pickFreePorts(16)
     const usual = serviceInstances({ edge: [edge1, edge2], api, metrics: 0 })
     const standby: Omit<ServiceInstance, 'metricsPort'> = { id: 'room-state-2', service: 'room-state', env: {} }
     this.#instances = [...usual, ...(this.#options.standby ? [standby] : [])].map((instance, i) => ({ ...instance, metricsPort: metrics[i]! }))

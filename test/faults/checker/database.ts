@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { changeFields, changeOf } from './history.ts'
+import type { StoredLists } from './lists.ts'
 import type { LoggedEvent } from './topic.ts'
 
 export type Database = {
@@ -38,7 +39,17 @@ export async function readDatabase(pool: pg.Pool): Promise<Database> {
   return { rooms, heads: new Map(heads.map(({ room_id, head, messages }) => [room_id, { head, messages }])), positions: await readPositions(pool) }
 }
 
-export async function readPositions(pool: pg.Pool): Promise<Database['positions']> {
-  const { rows } = await pool.query("SELECT partition, next_offset::text AS next, owner_epoch::text AS epoch FROM persisted_offsets WHERE topic = 'room-events'")
+/** Everybody's own list, in plain SQL. */
+export async function readLists(pool: pg.Pool): Promise<StoredLists> {
+  const heads = (await pool.query('SELECT user_id, user_seq::int, unread::int, chats::int FROM user_heads')).rows
+  const chats = (await pool.query('SELECT user_id, room_id, user_seq::int, message_count::int, seen::int FROM user_chats')).rows
+  return {
+    heads: new Map(heads.map(({ user_id, user_seq: userSeq, unread, chats: count }) => [user_id, { userSeq, unread, chats: count }])),
+    chats: new Map(chats.map(({ user_id, room_id, user_seq: userSeq, message_count: messageCount, seen }) => [`${user_id} ${room_id}`, { userSeq, messageCount, seen }])),
+  }
+}
+
+export async function readPositions(pool: pg.Pool, topic = 'room-events'): Promise<Database['positions']> {
+  const { rows } = await pool.query('SELECT partition, next_offset::text AS next, owner_epoch::text AS epoch FROM persisted_offsets WHERE topic = $1', [topic])
   return new Map(rows.map(({ partition, next, epoch }) => [partition, { next: BigInt(next), epoch: BigInt(epoch) }]))
 }

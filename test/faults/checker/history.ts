@@ -10,6 +10,8 @@ export type HistoryEntry = { readonly at: number; readonly user: string; readonl
   | { readonly what: 'repeat'; readonly id: string }
   | { readonly what: 'ack'; readonly id: string; readonly seq: number; readonly messageId?: string; readonly timestamp?: number; readonly repeated: boolean; readonly unchanged?: boolean }
   | SawEntry
+  /** His own list, each time that it is up to date up to `cursor`; `room` is empty. */
+  | { readonly what: 'list'; readonly cursor: number; readonly unread: number; readonly chats: readonly (readonly [roomId: string, unread: number])[] }
   /** The message will never be acked. */
   | { readonly what: 'failed'; readonly id: string; readonly code: string }
   /** What the protocol forbids. */

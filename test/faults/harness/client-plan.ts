@@ -24,4 +24,6 @@ export type ClientStatus = {
   readonly unacked: number
   /** By `user in room`: the last seq that was seen. */
   readonly seen: Readonly<Record<string, number>>
+  /** By user: up to where his own list is there. */
+  readonly lists: Readonly<Record<string, number>>
 }

@@ -34,7 +34,7 @@ function talk(user: SimulatedUser, room: string): NodeJS.Timeout {
 
 function status(): ClientStatus {
   const seen = users.flatMap((user) => user.rooms.map((room) => [`${user.userId} in ${room}`, user.lastSeq(room)] as const))
-  return { sent, unacked: users.reduce((sum, user) => sum + user.unacked, 0), seen: Object.fromEntries(seen) }
+  return { sent, unacked: users.reduce((sum, user) => sum + user.unacked, 0), seen: Object.fromEntries(seen), lists: Object.fromEntries(users.map((user) => [user.userId, user.listCursor])) }
 }
 
 function quiet(): void {

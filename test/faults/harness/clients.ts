@@ -46,7 +46,7 @@ export class Clients {
       }),
     )
     const sum = (of: (status: ClientStatus) => number) => all.reduce((total, status) => total + of(status), 0)
-    return { sent: sum(({ sent }) => sent), unacked: sum(({ unacked }) => unacked), seen: Object.assign({}, ...all.map(({ seen }) => seen)) as ClientStatus['seen'] }
+    return { sent: sum(({ sent }) => sent), unacked: sum(({ unacked }) => unacked), seen: Object.assign({}, ...all.map(({ seen }) => seen)) as ClientStatus['seen'], lists: Object.assign({}, ...all.map(({ lists }) => lists)) as ClientStatus['lists'] }
   }
 
   /** Nobody sends anything new. */

@@ -2,10 +2,11 @@ import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { check } from '../checker/check.ts'
-import { readDatabase, readPositions } from '../checker/database.ts'
+import { readDatabase, readLists, readPositions } from '../checker/database.ts'
 import { type HistoryEntry, readHistory } from '../checker/history.ts'
+import { checkLists } from '../checker/lists.ts'
 import { type FaultWindow, type Pauses, pausesOf } from '../checker/pauses.ts'
-import type { TopicCounts } from '../checker/topic.ts'
+import type { TopicCounts } from '../checker/fenced-topic.ts'
 import type { UserPlan } from './client-plan.ts'
 import { Clients } from './clients.ts'
 import { Orders } from './orders.ts'
@@ -157,14 +158,33 @@ async function settle(world: World, clients: Clients, orders: Orders): Promise<s
     const stored = await readPositions(world.system.pool)
     return [...world.log.positions].every(([p, { next, epoch }]) => next === 0n || (stored.get(p)?.next === next && stored.get(p)?.epoch === epoch))
   })
+  await settled('everything told to everybody', async () => {
+    await world.users.catchUp()
+    const stored = await readPositions(world.system.pool, 'user-events')
+    const isStored = [...world.users.positions].every(([p, { next, epoch }]) => next === 0n || (stored.get(p)?.next === next && stored.get(p)?.epoch === epoch))
+    return isStored && (await world.users.checkInputs()).length === 0 && (await isFannedOut(world))
+  })
+  await settled("everybody's list at its head", async () => {
+    await world.users.catchUp()
+    const { lists } = await clients.status()
+    return clients.views.every(({ user }) => lists[user] === world.users.users.get(user)?.length)
+  })
   return late
+}
+
+async function isFannedOut(world: World): Promise<boolean> {
+  const told = await readPositions(world.system.pool, 'inbox:room-events')
+  return [...world.log.positions].every(([p, { next }]) => next === 0n || told.get(p)?.next === next)
 }
 
 async function compare(world: World, history: readonly HistoryEntry[], views: Clients['views'], orders: Orders): Promise<string[]> {
   await world.log.catchUp()
   const { log } = world
   const violations = check({ history, views, topic: log.rooms, positions: log.positions, database: await readDatabase(world.system.pool) })
-  return [...log.violations.splice(0), ...violations, ...orders.check(log.rooms), ...(await log.checkInputs())]
+  await world.users.catchUp()
+  const { users } = world
+  const lists = checkLists({ history, views, topic: log.rooms, users: users.users, stored: await readLists(world.system.pool) })
+  return [...log.violations.splice(0), ...users.violations.splice(0), ...violations, ...lists, ...orders.check(log.rooms), ...(await log.checkInputs()), ...(await users.checkInputs())]
 }
 
 function countsOf(history: readonly HistoryEntry[]): Pick<RoundResult, 'sent' | 'acked' | 'seen'> {

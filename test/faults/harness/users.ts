@@ -3,6 +3,7 @@ import type { Frame } from '../../support/chat-socket.ts'
 import { PersistentUser } from '../../support/persistent-user.ts'
 import { changeOf, type HistoryEntry } from '../checker/history.ts'
 import type { UserPlan } from './client-plan.ts'
+import { RawList } from './raw-list.ts'
 
 export type SimulatedUser = {
   readonly userId: string
@@ -10,6 +11,8 @@ export type SimulatedUser = {
   readonly everyMs: number
   readonly unacked: number
   lastSeq(room: string): number
+  /** Up to where its own list is there. */
+  readonly listCursor: number
   /** Whether it has seen that the room is there. */
   isIn(room: string): boolean
   /** False: it has too many messages waiting, and takes no more for now. */
@@ -54,7 +57,9 @@ export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, r
       saw: (frame, kind) => note(sawEntry(frame.type === 'ack' ? { ...frame, senderId: userId, content: own.get(frame['clientMessageId'] as string) } : frame, kind)),
     },
   })
+  const list = new RawList({ edgeUrl, token, onUpToDate: (state) => record({ at: Date.now(), user: userId, room: '', what: 'list', ...state }), onAnomaly: (text) => note({ what: 'anomaly', text }) })
   user.start()
+  list.start()
   return {
     userId,
     rooms: [room],
@@ -63,6 +68,9 @@ export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, r
       return user.unacked
     },
     lastSeq: () => user.lastSeq,
+    get listCursor() {
+      return list.cursor
+    },
     isIn: () => user.lastSeq > 0,
     send: (_, text) => {
       void user.send(text)
@@ -74,6 +82,7 @@ export function rawUser(edgeUrl: string, { userId, token, everyMs }: UserPlan, r
     },
     stop: async () => {
       await user.stop()
+      list.stop()
       for (const text of user.anomalies) note({ what: 'anomaly', text })
     },
   }
@@ -106,6 +115,13 @@ export function sdkUser(edgeUrl: string, { userId, token, rooms, everyMs }: User
   client.on('state', (state) => {
     if (state.state === 'closed' && state.reason?.code !== 'client_closed') for (const room of rooms) note(room, { what: 'anomaly', text: `closed: ${JSON.stringify(state)}` })
   })
+  const showList = () => {
+    const { phase, cursor, totals, chats } = client.inbox
+    if (phase === 'live') note('', { what: 'list', cursor, unread: totals.unread, chats: chats.map(({ roomId, unread }) => [roomId, unread]) })
+  }
+  client.inbox.on('synced', showList)
+  client.inbox.on('change', showList)
+  client.inbox.start()
   client.connect().catch(() => {
     // Tried again, or told by its state.
   })
@@ -117,6 +133,9 @@ export function sdkUser(edgeUrl: string, { userId, token, rooms, everyMs }: User
       return unacked
     },
     lastSeq: (room) => joined.get(room)!.lastSeq,
+    get listCursor() {
+      return client.inbox.phase === 'live' ? client.inbox.cursor : -1
+    },
     isIn: (room) => joined.get(room)!.lastSeq > 0,
     send: (room, text) => {
       const message = sendOrNothing(joined.get(room)!, text)

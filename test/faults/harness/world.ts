@@ -2,7 +2,9 @@ import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import type { Stack } from '../../support/stack.ts'
 import { System } from '../../support/system.ts'
+import type { TopicLogOptions } from '../checker/fenced-topic.ts'
 import { TopicLog } from '../checker/topic.ts'
+import { UserLog } from '../checker/user-topic.ts'
 import type { TcpProxy } from '../proxy/tcp-proxy.ts'
 import { Crew } from './crew.ts'
 import { Network } from './network.ts'
@@ -13,7 +15,7 @@ export const SESSION_TIMEOUT_MS = 6_000
 export const REQUEST_TIMEOUT_MS = 4_000
 
 const PARTITIONS = 6
-const SERVICES = { 'sqs-bridge': 2, 'room-state': 2, 'message-persister': 2, edge: 2, api: 1 }
+const SERVICES = { 'sqs-bridge': 2, 'room-state': 2, 'message-persister': 2, edge: 2, inbox: 2, api: 1 }
 
 /** The system under fault: two of everything, proxies between it and its servers, and a checker's own view of the log. */
 export class World {
@@ -24,6 +26,7 @@ export class World {
   /** Before all edges. */
   readonly balancer: TcpProxy
   readonly log: TopicLog
+  readonly users: UserLog
   readonly dir: string
 
   private constructor(stack: Stack, system: System, network: Network, balancer: TcpProxy, dir: string) {
@@ -34,12 +37,15 @@ export class World {
     this.dir = dir
     this.crew = new Crew(system)
     const named = (topic: string) => `${system.names.topicPrefix}${topic}`
-    this.log = new TopicLog({
+    const optionsOf = (name: string, ...inputs: readonly string[]): TopicLogOptions => ({
       brokers: stack.kafkaBrokers,
       registryUrl: stack.schemaRegistryUrl,
-      topic: named('room-events'),
-      inputs: ['order-events', 'chat-commands'].map((name) => ({ name, topic: named(name) })),
+      name,
+      topic: named(name),
+      inputs: inputs.map((input) => ({ name: input, topic: named(input) })),
     })
+    this.log = new TopicLog(optionsOf('room-events', 'order-events', 'chat-commands'))
+    this.users = new UserLog(optionsOf('user-events', 'inbox-updates', 'inbox-commands'))
   }
 
   /** `dir`: where histories go. */

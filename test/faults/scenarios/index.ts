@@ -16,7 +16,7 @@ export type Scenario = {
 }
 
 export const scenarios: readonly Scenario[] = [
-  { name: 'kill', what: 'SIGKILL of room-state, persister, edge and bridge', times: { full: 200, quick: 8 }, fault: kill },
+  { name: 'kill', what: 'SIGKILL of room-state, persister, edge, inbox and bridge', times: { full: 200, quick: 8 }, fault: kill },
   { name: 'zombie', what: 'SIGSTOP for longer than the session, then SIGCONT', times: { full: 12, quick: 1 }, fault: zombie },
   { name: 'late-appends', what: "a former owner's appends land behind its successor's marker", times: { full: 10, quick: 1 }, fault: lateAppends },
   { name: 'late-markers', what: "an owner's marker lands behind a later one of its own", times: { full: 6, quick: 1 }, fault: lateMarkers },

@@ -19,14 +19,14 @@ export function checkPostgres({ world, kafka, postgres: { tables } }: Servers, t
     const sources = JSON.parse(row?.lastSources ?? '{}') as Record<string, string>
     for (const [name, next] of inputs) if (Number(sources[name] ?? -1) !== next - 1) fail(`partition ${p} has applied ${name}:${sources[name]}, the log ${next - 1}`)
   }
-  const count: Record<Counted, number> = { events: 0, messages: 0, contents: 0, members: 0, changes: 0, reactions: 0, receipts: 0, invitations: 0, blocks: 0 }
+  const count: Record<Counted, number> = { events: 0, messages: 0, contents: 0, members: 0, changes: 0, reactions: 0, receipts: 0, invitations: 0, blocks: 0, reports: 0 }
   for (const [roomId, room] of truth.rooms) {
     if (room.events.length === 0) continue
     const fold = foldRoom(room.events)
     count.events += room.events.length
     count.messages += room.states.at(-1)!.state.messageCount
     count.members += fold.participants.size
-    for (const name of ['contents', 'changes', 'reactions', 'receipts', 'invitations', 'blocks'] as const) count[name] += fold[name].size
+    for (const name of ['contents', 'changes', 'reactions', 'receipts', 'invitations', 'blocks', 'reports'] as const) count[name] += fold[name].size
     const difference = roomDifference(roomId, room, fold, tables) ?? eventsDifference(roomId, room, fold, tables) ?? restDifference(roomId, fold, tables)
     if (difference) fail(`room ${roomId}: ${difference}`)
   }
@@ -37,7 +37,7 @@ export function checkPostgres({ world, kafka, postgres: { tables } }: Servers, t
   }
 }
 
-type Counted = 'events' | 'messages' | 'contents' | 'members' | 'changes' | 'reactions' | 'receipts' | 'invitations' | 'blocks'
+type Counted = 'events' | 'messages' | 'contents' | 'members' | 'changes' | 'reactions' | 'receipts' | 'invitations' | 'blocks' | 'reports'
 
 function roomDifference(roomId: string, { states, events }: TrueRoom, fold: RoomFold, tables: Tables): string | undefined {
   const state = states.at(-1)!.state
@@ -49,6 +49,7 @@ function roomDifference(roomId: string, { states, events }: TrueRoom, fold: Room
     roomId,
     orderId: kind === 'order' ? roomId : null,
     isReadOnly: state.status === 'closed',
+    isFrozen: fold.frozen,
     headSeq: state.headSeq,
     messageCount: state.messageCount,
     openedMs: opened.timestampMs,
@@ -104,10 +105,11 @@ function eventsDifference(roomId: string, { events, offsets, partition }: TrueRo
 
 function restDifference(roomId: string, fold: RoomFold, tables: Tables): string | undefined {
   const pairs = {
-    changes: [new Map(rowsOf(tables.changes.rows, roomId).map(({ messageSeq, revision, contentSeq, deletedSeq }) => [messageSeq, { revision, contentSeq, deletedSeq }])), fold.changes],
+    changes: [new Map(rowsOf(tables.changes.rows, roomId).map(({ messageSeq, revision, contentSeq, deletedSeq, redacted }) => [messageSeq, { revision, contentSeq, deletedSeq, redacted }])), fold.changes],
     reactions: [new Map(rowsOf(tables.reactions.rows, roomId).map(({ messageSeq, userId, emoji, seq }) => [`${messageSeq} ${userId} ${emoji}`, seq])), fold.reactions],
     receipts: [new Map(rowsOf(tables.receipts.rows, roomId).map(({ userId, delivered, seen, hidden }) => [userId, { delivered, seen, hidden }])), fold.receipts],
     invitations: [new Map(rowsOf(tables.invitations.rows, roomId).map(({ userId, seq }) => [userId, seq])), fold.invitations],
+    reports: [new Map(rowsOf(tables.reports.rows, roomId).map(({ seq, messageSeq, messageId, reporterId, reason, note }) => [seq, { messageSeq, messageId, reporterId, reason, note }])), fold.reports],
     blocks: [new Set(rowsOf(tables.blocks.rows, roomId).map(({ blockerId, blockedId }) => `${blockerId} ${blockedId}`)), fold.blocks],
   } as const
   for (const [name, [has, due]] of Object.entries(pairs)) if (!isDeepStrictEqual(has, due)) return `has ${name} ${text(has)}, the log ${text(due)}`

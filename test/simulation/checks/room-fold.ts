@@ -1,6 +1,7 @@
 import type { Metadata, Receipt, Role, RoomEvent } from '#libs/domain/room.ts'
 
-export type FoldedChange = { readonly revision: number; readonly contentSeq: number; readonly deletedSeq: number | null }
+export type FoldedChange = { readonly revision: number; readonly contentSeq: number; readonly deletedSeq: number | null; readonly redacted: string | null }
+export type FoldedReport = { readonly messageSeq: number; readonly messageId: string; readonly reporterId: string; readonly reason: string; readonly note: string | null }
 
 /** What people may ask of a room's history: the fold of its events, one by one, by nobody else's code. */
 export type RoomFold = {
@@ -19,6 +20,9 @@ export type RoomFold = {
   metadata: Metadata
   mediatorInvited: boolean
   closeNote: string | null
+  frozen: boolean
+  /** By their own seq. */
+  readonly reports: Map<number, FoldedReport>
 }
 
 export function foldRoom(events: readonly RoomEvent[]): RoomFold {
@@ -34,6 +38,8 @@ export function foldRoom(events: readonly RoomEvent[]): RoomFold {
     metadata: {},
     mediatorInvited: false,
     closeNote: null,
+    frozen: false,
+    reports: new Map(),
   }
   for (const event of events) take(fold, event)
   return fold
@@ -50,6 +56,7 @@ function take(fold: RoomFold, event: RoomEvent): void {
     case 'participantAdded': {
       const { userId, role } = event.participant
       fold.participants.set(userId, { role, sinceSeq: fold.participants.get(userId)?.sinceSeq ?? seq })
+      if (event.seen !== undefined) see(fold, userId, event.seen)
       fold.invitations.delete(userId)
       return
     }
@@ -58,17 +65,28 @@ function take(fold: RoomFold, event: RoomEvent): void {
       return
     case 'messageSent':
       fold.contents.set(seq, { content: event.content, salt: event.salt, payload: event.payload ?? null })
+      see(fold, event.senderId, event.messageIndex)
       return
     case 'messageEdited':
       fold.contents.set(seq, { content: event.content, salt: event.salt, payload: null })
-      fold.changes.set(event.messageSeq, { revision: event.revision, contentSeq: seq, deletedSeq: null })
+      fold.changes.set(event.messageSeq, { revision: event.revision, contentSeq: seq, deletedSeq: null, redacted: null })
       return
     case 'messageDeleted':
-      fold.changes.set(event.messageSeq, { ...(fold.changes.get(event.messageSeq) ?? { revision: 0, contentSeq: event.messageSeq }), deletedSeq: seq })
+    case 'messageRedacted': {
+      const before = fold.changes.get(event.messageSeq) ?? { revision: 0, contentSeq: event.messageSeq, deletedSeq: null, redacted: null }
+      const redacted = before.redacted ?? (event.type === 'messageRedacted' ? event.reason : null)
+      fold.changes.set(event.messageSeq, { ...before, deletedSeq: before.deletedSeq ?? seq, redacted })
       return
+    }
     default:
       takeRare(fold, event)
   }
+}
+
+/** Who writes has seen all before. */
+function see({ receipts }: RoomFold, userId: string, index: number): void {
+  const { delivered = 0, seen = 0, hidden = true } = receipts.get(userId) ?? {}
+  receipts.set(userId, { delivered: Math.max(delivered, index), seen: Math.max(seen, index), hidden })
 }
 
 function takeRare(fold: RoomFold, event: RoomEvent): void {
@@ -94,6 +112,14 @@ function takeRare(fold: RoomFold, event: RoomEvent): void {
       const key = `${event.blockerId} ${event.blockedId}`
       if (event.on) fold.blocks.add(key)
       else fold.blocks.delete(key)
+      return
+    }
+    case 'roomFrozen':
+      fold.frozen = event.on
+      return
+    case 'messageReported': {
+      const { messageSeq, messageId, by: reporterId, reason, note = null } = event
+      fold.reports.set(event.seq, { messageSeq, messageId, reporterId, reason, note })
       return
     }
     case 'roomClosed':

@@ -3,7 +3,7 @@ import { DEDUPE_WINDOW_MS } from '#libs/domain/limits.ts'
 import type { RoomId } from '#libs/domain/ids.ts'
 import type { RoomState } from '#libs/domain/room.ts'
 import { type Checkpoint, stateRecordFromAvro } from '#libs/streams/avro-shapes.ts'
-import type { Kafka } from '../world/kafka.ts'
+import { type Kafka, ofRooms } from '../world/kafka.ts'
 import { decodeValue } from '../world/registry.ts'
 import type { World } from '../world/world.ts'
 import type { Truth } from './truth.ts'
@@ -14,7 +14,7 @@ type BucketRecord = Extract<ReturnType<typeof stateRecordFromAvro>, { kind: 'buc
 /** What the compacted topic says now: the last committed value of each key. */
 function latest(kafka: Kafka, partition: number) {
   const values = new Map<string, Buffer | null>()
-  for (const { key, value } of kafka.snapshots(partition).records) values.set(key!, value)
+  for (const { key, value } of kafka.snapshots(ofRooms, partition).records) values.set(key!, value)
   const rooms: RoomRecord[] = []
   const buckets = new Map<string, BucketRecord>()
   let checkpoint: Checkpoint | undefined
@@ -51,9 +51,10 @@ export function checkSnapshots(world: World, kafka: Kafka, truth: Truth, partiti
     if (state && !known.has(roomId) && !(isOld(world, state) && state.kind === 'order')) fail(`room ${roomId} is missing`)
   }
   for (const record of rooms) {
-    if (truth.rooms.get(record.room.roomId)?.mayBeForgotten) continue
+    const { mayBeForgotten, mayBeStub = false } = truth.rooms.get(record.room.roomId) ?? {}
+    if (mayBeForgotten) continue
     const state = truth.stateBelow(record.room.roomId, offset)
-    const difference = state ? differenceOf(world, state, record, buckets) : 'is not in the log'
+    const difference = state ? differenceOf(state, record, buckets, mayBeStub || isOld(world, state)) : 'is not in the log'
     if (difference) fail(`room ${record.room.roomId} ${difference}`)
   }
 }
@@ -61,8 +62,8 @@ export function checkSnapshots(world: World, kafka: Kafka, truth: Truth, partiti
 /** Who takes a partition over has restored the fold of the log, unless somebody else has taken it since. */
 export function checkRestored(world: World, kafka: Kafka, truth: Truth, partition: number, epoch: bigint, rooms: ReadonlyMap<RoomId, RoomState>): void {
   if (truth.epochBelow(partition, kafka.log('room-events', partition).high) !== Number(epoch)) return
-  for (const [roomId, { partition: of, mayBeForgotten }] of truth.rooms) {
-    const state = of === partition && !mayBeForgotten ? truth.state(roomId) : undefined
+  for (const [roomId, { partition: of, mayBeForgotten, mayBeStub }] of truth.rooms) {
+    const state = of === partition && !mayBeForgotten && !mayBeStub ? truth.state(roomId) : undefined
     if (!state || isOld(world, state)) continue
     const restored = rooms.get(roomId)
     const acks = (room: RoomState | undefined) => new Map<string, unknown>(room?.dedupe.buckets.flatMap((bucket) => [...bucket.acks]))
@@ -73,10 +74,10 @@ export function checkRestored(world: World, kafka: Kafka, truth: Truth, partitio
 
 const isOld = (world: World, state: RoomState): boolean => state.status !== 'open' && world.nowMs - state.lastEventMs > DEDUPE_WINDOW_MS
 
-function differenceOf(world: World, state: RoomState, { room, firstBucket, bucketCount }: RoomRecord, buckets: ReadonlyMap<string, BucketRecord>): string | undefined {
+function differenceOf(state: RoomState, { room, firstBucket, bucketCount }: RoomRecord, buckets: ReadonlyMap<string, BucketRecord>, mayBeStub: boolean): string | undefined {
   const { dedupe, ...rest } = state
   if (!isDeepStrictEqual(rest, room)) {
-    const isStub = isOld(world, state) && room.status === 'closed' && room.kind === state.kind && room.headSeq === state.headSeq && room.messageCount === state.messageCount
+    const isStub = mayBeStub && room.status === 'closed' && room.kind === state.kind && room.headSeq === state.headSeq && room.messageCount === state.messageCount && room.headHash === state.headHash
     if (!isStub) return `is ${JSON.stringify(room)}, the log has ${JSON.stringify(rest)}`
     return undefined
   }

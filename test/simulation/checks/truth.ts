@@ -1,14 +1,17 @@
 import { isDeepStrictEqual } from 'node:util'
 import { evolve } from '#libs/domain/evolve.ts'
 import { type ClientMessageId, messageIdOf, type RoomId, type UserId } from '#libs/domain/ids.ts'
-import { STUB_KEPT_MS } from '#libs/domain/limits.ts'
+import { type ContentRules, DEDUPE_WINDOW_MS, STUB_KEPT_MS } from '#libs/domain/limits.ts'
 import { type Entry, isBlocked, isRoomEvent, type RoomEvent, type RoomState } from '#libs/domain/room.ts'
-import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
+import { commandFromAvro, type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
 import type { InRecord } from '#libs/streams/record.ts'
-import { inputTopics, OWNERSHIP_MARKER, topics } from '#libs/streams/topics.ts'
+import { inputTopics, topics } from '#libs/streams/topics.ts'
 import type { Kafka } from '../world/kafka.ts'
 import { decodeValue } from '../world/registry.ts'
 import type { World } from '../world/world.ts'
+import { firstHash, hashOf } from './chain.ts'
+import { isFlood, isFrozen, moderationProblem } from './moderation.ts'
+import { type Source, ValidLog } from './valid-log.ts'
 
 /** A room as the valid log has it, now and at every offset. */
 export type TrueRoom = {
@@ -25,39 +28,46 @@ export type TrueRoom = {
   readonly acks: Map<string, { readonly seq: number; readonly timestampMs: number }>
   /** Was never opened, and silent for so long that its owner may have forgotten what he held. */
   mayBeForgotten: boolean
+  /** Has closed, and was silent for so long before its last event that its owner may know no more of it than that. */
+  mayBeStub: boolean
+  /** What the next event has to name. */
+  headHash: string
 }
-
-type TruePartition = { epoch: number; readonly epochs: number[]; readonly nextInput: Map<string, number>; readonly positions: ReadonlyMap<string, number>[]; valid: number }
 
 /** The fold of the valid log, by the reader's rule written a second time, as each record lands. */
 export class Truth {
   readonly rooms = new Map<RoomId, TrueRoom>()
   readonly decisions: { readonly partition: number; readonly offset: number; readonly decision: Decision }[] = []
   readonly #world: World
-  readonly #partitions: TruePartition[]
+  readonly #log: ValidLog
+  readonly #rules: ContentRules
+  readonly #kafka: Kafka
+  readonly #onEvent: ((roomId: RoomId, event: RoomEvent) => void)[] = []
 
-  constructor(world: World, kafka: Kafka) {
+  constructor(world: World, kafka: Kafka, rules: ContentRules) {
     this.#world = world
-    this.#partitions = Array.from({ length: kafka.partitions }, () => ({ epoch: -1, epochs: [], nextInput: new Map(inputTopics.map((topic) => [topic, 0])), positions: [], valid: 0 }))
-    this.#partitions.forEach((_, p) => {
-      kafka.log(topics.roomEvents.name, p).onAppended((records) => {
-        for (const record of records) this.#take(p, record)
-      })
-    })
+    this.#rules = rules
+    this.#kafka = kafka
+    this.#log = new ValidLog(world, kafka, topics.roomEvents.name, inputTopics, (partition, record, source) => this.#apply(partition, record, source))
+  }
+
+  /** Called with each room event as it lands. */
+  onEvent(listener: (roomId: RoomId, event: RoomEvent) => void): void {
+    this.#onEvent.push(listener)
   }
 
   /** The epoch in force behind `offset`. */
   epochBelow(partition: number, offset: number): number {
-    return offset === 0 ? -1 : this.#partitions[partition]!.epochs[offset - 1]!
+    return this.#log.epochBelow(partition, offset)
   }
 
   /** The next input of each topic, as of `offset` of the log. */
   inputsBelow(partition: number, offset: number): ReadonlyMap<string, number> {
-    return offset === 0 ? new Map() : this.#partitions[partition]!.positions[offset - 1]!
+    return this.#log.inputsBelow(partition, offset)
   }
 
   nextInput(partition: number, topic: string): number {
-    return this.#partitions[partition]!.nextInput.get(topic)!
+    return this.#log.nextInput(partition, topic)
   }
 
   stateBelow(roomId: RoomId, offset: number): RoomState | undefined {
@@ -72,26 +82,14 @@ export class Truth {
     return this.rooms.get(roomId)?.members.at(-1)?.has(userId) ?? false
   }
 
-  #take(partition: number, record: InRecord): void {
-    const at = this.#partitions[partition]!
-    const offset = Number(record.offset)
-    const { headers } = record
-    if (headers['event-type'] === OWNERSHIP_MARKER) at.epoch = offset
-    else if (at.epoch >= 0 && headers['owner-epoch'] === `${at.epoch}`) this.#apply(partition, at, record)
-    at.epochs.push(at.epoch)
-    at.positions.push(new Map(at.nextInput))
-  }
-
-  #apply(partition: number, at: TruePartition, { offset, headers, value }: InRecord): void {
-    const place = `${topics.roomEvents.name}/${partition} @${offset}`
-    const [topic, source] = `${headers['source']}`.split(':') as [string, string]
-    const due = at.nextInput.get(topic)
-    if (Number(source) !== due) this.#world.fail('inputs-once', `${place} applies ${topic}:${source} where ${due} was due`)
-    at.nextInput.set(topic, Number(source) + 1)
+  #apply(partition: number, { offset, value }: InRecord, source: Source): void {
     const decision = decisionFromAvro(decodeValue(value!))
     if (!decision) return
     this.decisions.push({ partition, offset: Number(offset), decision })
-    for (const entry of decision.entries) this.#applyEntry(partition, Number(offset), decision.roomId, entry)
+    for (const entry of decision.entries) {
+      if (entry.type === 'refused' && entry.code === 'not_a_participant') this.#checkStranger(partition, source, decision.roomId)
+      this.#applyEntry(partition, Number(offset), decision.roomId, entry)
+    }
   }
 
   #applyEntry(partition: number, offset: number, roomId: RoomId, entry: Entry): void {
@@ -103,13 +101,18 @@ export class Truth {
     if (!state) return
     const room = this.#roomOf(partition, roomId)
     if (before?.status === 'pending' && this.#world.nowMs - before.lastEventMs > STUB_KEPT_MS) room.mayBeForgotten = true
+    if (before?.status === 'closed' && this.#world.nowMs - before.lastEventMs > DEDUPE_WINDOW_MS) room.mayBeStub = true
     room.states.push({ offset, state })
     if (!isRoomEvent(entry)) return
+    if (entry.prevHash !== room.headHash) this.#world.fail('chain', `room ${roomId} seq ${entry.seq} (${partition} @${offset}) names ${entry.prevHash}, the hash of what is before it is ${room.headHash}`)
+    room.headHash = hashOf(roomId, entry)
+    if (state.kind === 'group' && state.status === 'open' && state.participants.size > 0 && ![...state.participants.values()].includes('owner')) this.#world.fail('members', `room ${roomId} seq ${entry.seq}: the group has no owner`)
     room.events.push(entry)
     room.offsets.push(offset)
     const members = new Set(state.participants.keys())
     room.members.push(members)
     for (const userId of members) room.lastMember.set(userId, entry.seq)
+    for (const listener of this.#onEvent) listener(roomId, entry)
   }
 
   #checkEvent(partition: number, offset: number, roomId: RoomId, event: RoomEvent, before: RoomState | undefined): void {
@@ -117,7 +120,9 @@ export class Truth {
     const fail = (invariant: string, message: string) => this.#world.fail(invariant, `${place}: ${message}`)
     if (event.seq !== (before?.headSeq ?? 0) + 1) fail('gapless', `comes after ${before?.headSeq ?? 0}`)
     if (event.timestampMs < (before?.lastEventMs ?? 0)) fail('event-time', 'time runs backwards')
-    if (before?.status === 'closed' && event.type !== 'receiptMoved') fail('read-only', 'comes after the end of the room')
+    if (before?.status === 'closed' && event.type !== 'receiptMoved' && event.type !== 'messageRedacted') fail('read-only', 'comes after the end of the room')
+    const moderated = moderationProblem(this.rooms.get(roomId)?.events ?? [], event, before)
+    if (moderated) fail(...moderated)
     if (event.type !== 'messageSent') {
       const problem = this.#problemOf(roomId, event, before)
       if (problem) fail(...problem)
@@ -131,6 +136,7 @@ export class Truth {
     if (before?.kind === 'direct' && before.blocks.size > 0 && event.messageType !== 'orderCard') fail('blocks', `${senderId} writes to somebody with whom there is a block`)
     const hidden = [...(before?.participants.keys() ?? [])].filter((userId) => isBlocked(before!.blocks, senderId, userId))
     if (!isDeepStrictEqual(hidden, event.hiddenFor ?? []) && event.messageType !== 'orderCard') fail('blocks', `is hidden for ${event.hiddenFor}, there are blocks with ${hidden}`)
+    if (event.messageType !== 'orderCard' && isFlood(this.rooms.get(roomId)?.events ?? [], event, this.#rules)) fail('flood', `${senderId} says "${event.content}" once more`)
     this.#remember(partition, roomId, event, senderId, clientMessageId, fail)
   }
 
@@ -152,7 +158,7 @@ export class Truth {
         if (target?.type !== 'messageSent' || target.messageId !== event.messageId || target.senderId !== event.by) return ['changes', `${event.by} changes ${JSON.stringify(target)}`]
         const revisions = events.filter((e) => e.type === 'messageEdited' && e.messageSeq === event.messageSeq).length
         if (event.type === 'messageEdited' && event.revision !== revisions + 1) return ['changes', `is revision ${event.revision} after ${revisions}`]
-        const isDeleted = events.some((e) => e.type === 'messageDeleted' && e.messageSeq === event.messageSeq)
+        const isDeleted = events.some((e) => (e.type === 'messageDeleted' || e.type === 'messageRedacted') && e.messageSeq === event.messageSeq)
         return isDeleted ? ['changes', 'the message was deleted before'] : undefined
       }
       case 'reactionSet': {
@@ -172,10 +178,16 @@ export class Truth {
     }
   }
 
+  /** Who is told that he is not in the room is not. */
+  #checkStranger(partition: number, { topic, offset }: Source, roomId: RoomId): void {
+    const { senderId, type } = commandFromAvro(decodeValue(this.#kafka.log(topic, partition).records[offset]!.value!))
+    if (this.isMember(roomId, senderId)) this.#world.fail('true-refusals', `${senderId} is refused a ${type} in room ${roomId} (${partition}, ${topic}:${offset}) as a stranger`)
+  }
+
   /** So far as it can be judged without knowing who has asked. */
   #checkRefusal(partition: number, offset: number, roomId: RoomId, code: string, before: RoomState | undefined): void {
     const isGone = before?.status === 'closed' && this.#world.nowMs - before.lastEventMs > STUB_KEPT_MS
-    const isLie = (code === 'room_not_found' && before !== undefined && before.status !== 'pending' && !isGone) || (code === 'room_read_only' && before?.status !== 'closed')
+    const isLie = (code === 'room_not_found' && before !== undefined && before.status !== 'pending' && !isGone) || (code === 'room_read_only' && before?.status !== 'closed') || (code === 'room_frozen' && !isFrozen(this.rooms.get(roomId)?.events ?? []))
     if (isLie) this.#world.fail('true-refusals', `room ${roomId} (${partition} @${offset}) is ${before?.status}, and somebody is refused with ${code}`)
   }
 
@@ -189,7 +201,7 @@ export class Truth {
   #roomOf(partition: number, roomId: RoomId): TrueRoom {
     const known = this.rooms.get(roomId)
     if (known) return known
-    const room: TrueRoom = { partition, events: [], offsets: [], states: [], members: [new Set()], lastMember: new Map(), acks: new Map(), mayBeForgotten: false }
+    const room: TrueRoom = { partition, events: [], offsets: [], states: [], members: [new Set()], lastMember: new Map(), acks: new Map(), mayBeForgotten: false, mayBeStub: false, headHash: firstHash(roomId) }
     this.rooms.set(roomId, room)
     return room
   }

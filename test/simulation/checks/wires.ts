@@ -6,11 +6,15 @@ import type { RoomEvent } from '#libs/domain/room.ts'
 import type { Tap } from '../world/network.ts'
 import type { Wire } from '../world/wire.ts'
 import type { World } from '../world/world.ts'
+import { isFrozen } from './moderation.ts'
+import { foldRoom } from './room-fold.ts'
+import { InboxWires } from './inbox-wires.ts'
 import { isShownRightly } from './shown.ts'
 import type { TrueRoom, Truth } from './truth.ts'
+import type { Users } from './users.ts'
 
 /** A request as it was when the edge got it. */
-type Asked = { readonly frame: ClientFrame; readonly atMs: number; readonly roomId: RoomId | undefined; readonly headSeq: number; readonly wasMember: boolean }
+type Asked = { readonly frame: ClientFrame; readonly atMs: number; readonly roomId: RoomId | undefined; readonly headSeq: number; readonly wasMember: boolean; readonly userHead: number }
 
 /** What one socket was given of one room. */
 type Stream = { last: number; readonly acked: Set<number>; readonly joinedHead: number; readonly visibleFrom: number }
@@ -26,13 +30,17 @@ const ANSWER_MS_MAX = 40_000
  */
 export class WireChecks implements Tap {
   readonly acks = new Map<string, AckFrame>()
+  readonly inbox: InboxWires
   readonly #world: World
   readonly #truth: Truth
+  readonly #users: Users
   readonly #mayLackHistory: (sinceMs: number) => boolean
   readonly #states = new Map<Wire, WireState>()
 
   /** `mayLackHistory`: whether an edge had a reason since then not to know a room's history. */
-  constructor(world: World, truth: Truth, mayLackHistory: (sinceMs: number) => boolean) {
+  constructor(world: World, truth: Truth, users: Users, mayLackHistory: (sinceMs: number) => boolean) {
+    this.#users = users
+    this.inbox = new InboxWires(users, (...failure) => this.#fail(...failure))
     this.#mayLackHistory = mayLackHistory
     this.#world = world
     this.#truth = truth
@@ -46,12 +54,13 @@ export class WireChecks implements Tap {
     const room = roomId === undefined ? undefined : this.#truth.rooms.get(roomId)
     const headSeq = room?.events.length ?? 0
     const wasMember = roomId !== undefined && this.#mayRead(wire, roomId)
-    this.#stateOf(wire).asked.set(String(frame.id), { frame, atMs: this.#world.nowMs, roomId, headSeq, wasMember })
+    this.#stateOf(wire).asked.set(String(frame.id), { frame, atMs: this.#world.nowMs, roomId, headSeq, wasMember, userHead: this.#users.headOf(this.#userOf(wire)) })
   }
 
   fromServer(wire: Wire, text: string): void {
     const frame = JSON.parse(text) as ServerFrame
     const state = this.#stateOf(wire)
+    const cursors = frame.type === 'synced' && frame.id !== undefined ? [...state.asked.values()].flatMap(({ frame }) => (frame.type === 'sync' ? [frame.cursor ?? 0] : [])) : []
     const asked = 'id' in frame && frame.id !== undefined ? this.#answered(wire, state, String(frame.id)) : undefined
     switch (frame.type) {
       case 'joined':
@@ -60,10 +69,21 @@ export class WireChecks implements Tap {
       case 'roomUpdated':
         return this.#onEvent(wire, state, frame)
       case 'ack':
-        if (frame.unchanged) this.#onUnchanged(wire, frame)
+        if (frame.userSeq !== undefined) this.inbox.onAck(wire, frame)
+        else if (frame.unchanged) this.#onUnchanged(wire, frame)
         else if (frame.seq !== undefined) this.#onAck(wire, state, frame)
         else if (asked?.frame.type === 'leave') state.streams.delete(asked.roomId!)
         return
+      case 'inboxPage':
+        return this.inbox.onPage(wire, frame)
+      case 'synced':
+        return this.inbox.onSynced(wire, frame, cursors)
+      case 'roomAdded':
+      case 'roomRemoved':
+      case 'unreadChanged':
+      case 'roomRead':
+      case 'chatChanged':
+        return this.inbox.onChange(wire, frame)
       case 'caughtUp':
         this.#onCaughtUp(wire, state, frame.roomId, frame.seq)
         return
@@ -80,6 +100,7 @@ export class WireChecks implements Tap {
 
   closed(wire: Wire): void {
     this.#states.delete(wire)
+    this.inbox.closed(wire)
   }
 
   /** What is still unanswered after longer than any wait takes. */
@@ -97,16 +118,17 @@ export class WireChecks implements Tap {
     return request
   }
 
-  #onJoined(wire: Wire, state: WireState, { roomId, headSeq, since, participants, readOnly, messageCount, visibleFrom = 1, receipts }: JoinedFrame): void {
+  #onJoined(wire: Wire, state: WireState, { roomId, headSeq, since, participants, readOnly, frozen, messageCount, visibleFrom = 1, receipts }: JoinedFrame): void {
     state.streams.set(roomId, { last: since, acked: new Set(), joinedHead: headSeq, visibleFrom })
     const room = this.#truth.rooms.get(roomId)
     if (!room || headSeq > room.events.length) return this.#fail(wire, 'durable', `joined ${roomId} at ${headSeq}, the log has ${room?.events.length}`)
     const members = room.members[headSeq]!
-    if (!this.#isAdmin(wire) && !members.has(this.#userOf(wire))) this.#fail(wire, 'access', `joined ${roomId} at ${headSeq}, where he is not in it`)
+    if (!this.#isStaff(wire) && !members.has(this.#userOf(wire))) this.#fail(wire, 'access', `joined ${roomId} at ${headSeq}, where he is not in it`)
     if (!isDeepStrictEqual(new Set(participants.map(({ userId }) => userId)), members)) this.#fail(wire, 'joined', `of ${roomId} at ${headSeq}: ${JSON.stringify(participants)}, the log has ${[...members]}`)
     const events = room.events.slice(0, headSeq)
     const closed = events.some(({ type }) => type === 'roomClosed')
     const count = events.filter(({ type }) => type === 'messageSent').length
+    if ((frozen ?? false) !== isFrozen(events)) this.#fail(wire, 'joined', `of ${roomId} at ${headSeq}: frozen ${frozen}, the log has ${!frozen}`)
     if (readOnly !== closed || messageCount !== count) this.#fail(wire, 'joined', `of ${roomId} at ${headSeq}: readOnly ${readOnly}, ${messageCount} messages; the log has ${closed}, ${count}`)
     this.#checkGreeting(wire, room, headSeq, visibleFrom, receipts)
   }
@@ -156,7 +178,7 @@ export class WireChecks implements Tap {
 
   #checkShown(wire: Wire, { joinedHead, visibleFrom }: Stream, frame: RoomEventFrame): void {
     const { events } = this.#truth.rooms.get(frame.roomId)!
-    const viewer = { userId: this.#userOf(wire), isAdmin: this.#isAdmin(wire), visibleFrom, joinedHead: frame.seq <= joinedHead ? joinedHead : 0 }
+    const viewer = { userId: this.#userOf(wire), isStaff: this.#isStaff(wire), visibleFrom, joinedHead: frame.seq <= joinedHead ? joinedHead : 0 }
     if (frame.seq < visibleFrom) this.#fail(wire, 'access', `${frame.roomId} seq ${frame.seq} is shown, from before he came at ${visibleFrom}`)
     if (!isShownRightly(frame.roomId, events, frame, viewer)) this.#fail(wire, 'equal-logs', `${frame.roomId} seq ${frame.seq} is shown as ${JSON.stringify(frame)}, the log has ${JSON.stringify(events[frame.seq - 1])}`)
   }
@@ -164,16 +186,12 @@ export class WireChecks implements Tap {
   /** What he is told of the cursors, and from where on he sees. */
   #checkGreeting(wire: Wire, room: TrueRoom, headSeq: number, visibleFrom: number, receipts: JoinedFrame['receipts']): void {
     const userId = this.#userOf(wire)
-    const due = new Map<UserId, object>()
-    for (const event of room.events.slice(0, headSeq)) {
-      if (event.type !== 'receiptMoved') continue
-      const { userId: whose, delivered, seen, hidden } = event
-      if (hidden && whose !== userId && !this.#isAdmin(wire)) due.delete(whose)
-      else due.set(whose, { userId: whose, delivered, seen })
-    }
-    if (!isDeepStrictEqual(new Map(receipts.map((receipt) => [receipt.userId, { ...receipt }])), due)) this.#fail(wire, 'joined', `receipts ${JSON.stringify(receipts)}, the log has ${JSON.stringify([...due.values()])}`)
+    const { receipts: all } = foldRoom(room.events.slice(0, headSeq))
+    const shown = [...all].filter(([whose, { hidden }]) => !hidden || whose === userId || this.#isStaff(wire))
+    const due = new Map(shown.map(([whose, { delivered, seen }]) => [whose, { userId: whose, delivered, seen }]))
+    if (!isDeepStrictEqual(new Map(receipts.map((receipt) => [receipt.userId as string, { ...receipt }])), due)) this.#fail(wire, 'joined', `receipts ${JSON.stringify(receipts)}, the log has ${JSON.stringify([...due.values()])}`)
     const opened = room.events[0]
-    const isFromJoin = opened?.type === 'roomOpened' && opened.history === 'fromJoin' && !this.#isAdmin(wire)
+    const isFromJoin = opened?.type === 'roomOpened' && opened.history === 'fromJoin' && !this.#isStaff(wire)
     let since = 1
     for (let i = 1; i <= headSeq && isFromJoin; i++) if (room.members[i]!.has(userId) && !room.members[i - 1]!.has(userId)) since = i
     if (visibleFrom !== since) this.#fail(wire, 'joined', `sees from ${visibleFrom}, and came in at ${since}`)
@@ -181,17 +199,18 @@ export class WireChecks implements Tap {
 
   /** Somebody who was in the room may see what was there, and up to his removal. */
   #checkAccess(wire: Wire, roomId: RoomId, seq: number): void {
-    if (this.#isAdmin(wire)) return
+    if (this.#isStaff(wire)) return
     const last = this.#truth.rooms.get(roomId)!.lastMember.get(this.#userOf(wire))
     if (last === undefined) this.#fail(wire, 'access', `sees ${roomId} seq ${seq} and was never in it`)
     else if (seq > last + 1) this.#fail(wire, 'access', `sees ${roomId} seq ${seq}, but was removed at ${last + 1}`)
   }
 
-  #onRefused(wire: Wire, { frame, roomId, headSeq, wasMember, atMs }: Asked, code: string): void {
-    if (roomId === undefined) return
+  #onRefused(wire: Wire, { frame, roomId, headSeq, wasMember, userHead, atMs }: Asked, code: string): void {
+    if (frame.type === 'sync' && code === 'invalid_request' && (frame.cursor ?? 0) <= userHead) this.#fail(wire, 'true-refusals', `${JSON.stringify(frame)} is refused with ${code}; the log had ${userHead} by then`)
+    if (roomId === undefined && frame.type !== 'sync') return
     if (code === 'history_unavailable' && !this.#mayLackHistory(atMs)) this.#fail(wire, 'history', `${JSON.stringify(frame)} is refused, though Postgres can be read and the buffer is large enough`)
-    const room = this.#truth.rooms.get(roomId)
-    const head = room?.events.length ?? 0
+    if (roomId === undefined) return
+    const head = this.#headOf(roomId)
     const isLie =
       (code === 'room_not_found' && headSeq > 0 && !this.#isForgotten(roomId)) ||
       (code === 'not_a_participant' && wasMember && !this.#wasEverOut(wire, roomId, headSeq)) ||
@@ -211,15 +230,15 @@ export class WireChecks implements Tap {
   }
 
   #mayRead(wire: Wire, roomId: RoomId): boolean {
-    return this.#isAdmin(wire) || this.#truth.isMember(roomId, this.#userOf(wire))
+    return this.#isStaff(wire) || this.#truth.isMember(roomId, this.#userOf(wire))
   }
 
   #headOf(roomId: RoomId): number {
     return this.#truth.rooms.get(roomId)?.events.length ?? 0
   }
 
-  #isAdmin(wire: Wire): boolean {
-    return wire.identity?.role === 'admin'
+  #isStaff(wire: Wire): boolean {
+    return wire.identity?.role !== 'user'
   }
 
   #userOf(wire: Wire): UserId {

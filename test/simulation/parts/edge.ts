@@ -1,26 +1,29 @@
 import type { Identity, TokenVerifier } from '#libs/auth/verifier.ts'
 import { ChatError } from '#libs/domain/errors.ts'
 import type { ClientMessageId } from '#libs/domain/ids.ts'
-import { defaultRoomLimits } from '#libs/domain/limits.ts'
 import { createConnectionLimiter } from '#libs/redis/connection-limit.ts'
-import { commandToAvro } from '#libs/streams/avro-shapes.ts'
-import { headerNames, topics } from '#libs/streams/topics.ts'
+import { commandRecord, inboxCommandRecord } from '#libs/streams/command-record.ts'
+import { type TopicName, topics } from '#libs/streams/topics.ts'
 import { Commands } from '../../../services/edge/core/commands.ts'
-import type { FollowedPartition } from '../../../services/edge/core/followed-partition.ts'
+import type { FollowedLog } from '../../../services/edge/core/followed-log.ts'
 import { errorFrameOf } from '../../../services/edge/core/frames.ts'
+import { Inbox, type InboxOptions } from '../../../services/edge/core/inbox.ts'
 import { Lookups } from '../../../services/edge/core/lookups.ts'
 import { Rooms, type RoomsLimits } from '../../../services/edge/core/rooms.ts'
 import { Sessions } from '../../../services/edge/core/sessions.ts'
 import { drain } from '../../../services/edge/drain.ts'
 import { handshake } from '../../../services/edge/handshake.ts'
 import { createHistory } from '../../../services/edge/history.ts'
+import { createInboxHistory } from '../../../services/edge/inbox-history.ts'
+import type { LogTail } from '../../../services/edge/core/ports.ts'
 import { SimConsumer } from '../world/consumer.ts'
 import type { Door } from '../world/network.ts'
 import { SimProducer } from '../world/producer.ts'
 import type { Process } from '../world/process.ts'
+import type { SimCodec } from '../world/registry.ts'
+import type { Plan } from '../plan.ts'
 import type { Servers } from '../world/servers.ts'
 
-const topic = topics.roomEvents.name
 const HEALTHY_WITHIN_MS = 3_000
 const TICK_MS = 1_000
 const DRAIN_MS = 1_000
@@ -31,10 +34,10 @@ const SOCKET_SLACK_BYTES = 3_000
 const sessionLimits = { heartbeatMs: 4_000, frameBytesMax: 65_536, requestTimeoutMs: 15_000, queuedPerSocketMax: 100, malformedMax: 20, refusalsMax: 200 }
 
 /** services/edge/service.ts and server.ts in the simulated world, listening as `host`. Returns its graceful end. */
-export function startEdge(process: Process, servers: Servers, host: string, limits: RoomsLimits): () => Promise<void> {
+export function startEdge(process: Process, servers: Servers, host: string, plan: Plan): () => Promise<void> {
   const { world, network } = servers
-  const chat = createChat(process, servers, limits)
-  const { rooms, commands, sessions, connectionLimiter } = chat
+  const chat = createChat(process, servers, plan)
+  const { rooms, commands, inbox, sessions, connectionLimiter } = chat
   let draining = false
   const admit = (request: Parameters<typeof handshake>[1]) => {
     if (draining) return Promise.reject(new ChatError('shutting_down', undefined, { retryAfterMs: 200 }))
@@ -46,14 +49,19 @@ export function startEdge(process: Process, servers: Servers, host: string, limi
     if (network.doors.get(host) === door) network.doors.delete(host)
   }
   process.onEnd(closeDoor)
-  const positions = new WeakMap<FollowedPartition, bigint>()
+  const positions = new WeakMap<FollowedLog, bigint>()
   process.every(TICK_MS, 'tick', () => {
     sessions.tick()
     commands.expire()
+    inbox.expire()
     rooms.prune().catch(() => {})
-    checkBounds(servers, process, chat, limits, positions)
+    inbox.prune().catch(() => {})
+    checkBounds(servers, process, chat, plan.roomsLimits, positions)
   })
-  process.every(5_000, 'sweep', () => rooms.sweep())
+  process.every(5_000, 'sweep', () => {
+    rooms.sweep()
+    inbox.sweep()
+  })
   const open = function* () {
     for (const { id, speaker } of sessions.connections) yield { userId: speaker.userId, connectionId: id }
   }
@@ -67,48 +75,48 @@ export function startEdge(process: Process, servers: Servers, host: string, limi
 
 type Chat = ReturnType<typeof createChat>
 
-function createChat(process: Process, servers: Servers, limits: RoomsLimits) {
+function createChat(process: Process, servers: Servers, plan: Plan) {
   const { world, kafka, postgres, redis, registry } = servers
   const fatal = (err: unknown) => world.fail('no-fatal-error', `${process.name}: ${err instanceof Error ? err.message : err}`)
   const known = new Set<number>()
   const commandCodec = registry.codec(process, topics.chatCommands, known)
+  const inboxCodec = registry.codec(process, topics.inboxCommands, known)
   const producer = new SimProducer(process, kafka)
   const consumer = new SimConsumer(process, kafka, { inGroup: false, onFailed: fatal })
   let ids = 0
   const newId = () => `${process.name}-${ids++}`
   const history = createHistory(postgres.pool(process))
+  const tailOf = (topic: TopicName): LogTail => ({
+    open: (partition, from, sink) => consumer.open(topic, partition, from, sink),
+    close: (partition) => consumer.close(topic, partition),
+    highWatermark: async (partition) => (await kafka.range(process, topic, partition)).high,
+    isHealthy: () => world.nowMs - consumer.lastHeardMs < HEALTHY_WITHIN_MS,
+  })
   const commands = new Commands({
     lookups: new Lookups({ history, clock: process.clock, onTrouble: () => {} }),
     viewOf: (roomId) => rooms.viewOf(roomId),
     follow: (roomId) => rooms.follow(roomId),
-    publish: (command) => {
-      const headers = { [headerNames.replyTo]: process.name, [headerNames.commandId]: command.commandId }
-      return producer.send(topics.chatCommands.name, { key: command.roomId, value: commandCodec.encode(commandToAvro(command)), headers })
-    },
+    publish: (command) => producer.send(topics.chatCommands.name, commandRecord(commandCodec, command, { traceparent: '', replyTo: process.name })),
     newId,
     newSalt: () => world.random.hex(4),
     newClientMessageId: () => `${process.clock.nowMs().toString(16).padStart(12, '0').replace(/^(.{8})/, '$1-')}-7000-8000-${world.random.hex(6)}` as ClientMessageId,
     clock: process.clock,
-    limits: { room: defaultRoomLimits, pendingPerSocketMax: 20, answerTimeoutMs: 5_000 },
+    limits: { room: plan.room, pendingPerSocketMax: 20, answerTimeoutMs: 5_000 },
   })
   const rooms: Rooms = new Rooms({
     edgeId: process.name,
     partitions: kafka.partitions,
     history,
-    log: {
-      open: (partition, from, sink) => consumer.open(topic, partition, from, sink),
-      close: (partition) => consumer.close(topic, partition),
-      highWatermark: async (partition) => (await kafka.range(process, topic, partition)).high,
-      isHealthy: () => world.nowMs - consumer.lastHeardMs < HEALTHY_WITHIN_MS,
-    },
+    log: tailOf(topics.roomEvents.name),
     codec: registry.codec(process, topics.roomEvents, known),
     clock: process.clock,
-    limits,
+    limits: plan.roomsLimits,
     takeOwnAck: (event, decision) => commands.takeOwnAck(event, decision),
     onReply: (decision) => commands.onReply(decision),
     onCorrupt: fatal,
     onTrouble: () => {},
   })
+  const inbox = createInbox(process, servers, plan, { codec: registry.codec(process, topics.userEvents, known), log: tailOf(topics.userEvents.name), producer, inboxCodec, newId, onCorrupt: fatal })
   const connectionLimiter = createConnectionLimiter({ redis: redis.client(process) as never, keyPrefix: '', perUserMax: 20, forgetAfterMs: 90_000, nowMs: process.clock.nowMs, onFallback: () => {} })
   const consume = async () => {
     if (!world.calm && world.random.chance(0.01)) throw new ChatError('rate_limited', undefined, { retryAfterMs: 300 })
@@ -116,6 +124,7 @@ function createChat(process: Process, servers: Servers, limits: RoomsLimits) {
   const sessions = new Sessions({
     rooms,
     commands,
+    inbox,
     verify: (token) => verifierOf(process).verify(token),
     consume,
     onOpened: () => {},
@@ -126,7 +135,25 @@ function createChat(process: Process, servers: Servers, limits: RoomsLimits) {
     random: () => world.random.next(),
     limits: sessionLimits,
   })
-  return { rooms, commands, sessions, connectionLimiter, consume, newId }
+  return { rooms, commands, inbox, sessions, connectionLimiter, consume, newId }
+}
+
+type InboxParts = Pick<InboxOptions, 'codec' | 'log' | 'newId' | 'onCorrupt'> & { readonly producer: SimProducer; readonly inboxCodec: SimCodec }
+
+function createInbox(process: Process, { kafka, postgres }: Servers, plan: Plan, { codec, log, producer, inboxCodec, newId, onCorrupt }: InboxParts): Inbox {
+  return new Inbox({
+    edgeId: process.name,
+    partitions: kafka.partitions,
+    history: createInboxHistory(postgres.pool(process)),
+    log,
+    codec,
+    clock: process.clock,
+    publish: (command) => producer.send(topics.inboxCommands.name, inboxCommandRecord(inboxCodec, command, { traceparent: '', replyTo: process.name })),
+    newId,
+    limits: { ...plan.roomsLimits, pendingPerSocketMax: 20, answerTimeoutMs: 5_000 },
+    onCorrupt,
+    onTrouble: () => {},
+  })
 }
 
 /** Tokens are the identity itself, as JSON in base64url. */
@@ -176,8 +203,8 @@ function doorOf(process: Process, { sessions, connectionLimiter }: Chat, admit: 
   }
 }
 
-function checkBounds({ world }: Servers, process: Process, { rooms, sessions }: Chat, limits: RoomsLimits, positions: WeakMap<FollowedPartition, bigint>): void {
-  for (const [number, followed] of rooms.partitions) {
+function checkBounds({ world }: Servers, process: Process, { rooms, inbox, sessions }: Chat, limits: RoomsLimits, positions: WeakMap<FollowedLog, bigint>): void {
+  for (const [number, followed] of [...rooms.partitions, ...inbox.partitions]) {
     const { buffer, position } = followed
     if (buffer.size > limits.buffer.recordsMax) world.fail('bounded-buffers', `${process.name} keeps ${buffer.size} records of partition ${number}`)
     if (position < (positions.get(followed) ?? 0n)) world.fail('positions', `${process.name} goes back to ${position} in partition ${number}`)

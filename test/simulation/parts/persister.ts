@@ -1,67 +1,67 @@
-import { ChatError } from '#libs/domain/errors.ts'
+import type { UserDecision } from '#libs/domain/inbox.ts'
 import { retryDelayMs } from '#libs/runtime/retry.ts'
 import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
-import { PartitionTasks } from '#libs/streams/partition-tasks.ts'
+import { userDecisionFromAvro } from '#libs/streams/inbox-shapes.ts'
 import { topics } from '#libs/streams/topics.ts'
-import { PersisterTask } from '../../../services/message-persister/core/persister-task.ts'
+import { PersisterTask, type PersisterTaskOptions } from '../../../services/message-persister/core/persister-task.ts'
 import { type Rows, rowsOf } from '../../../services/message-persister/core/rows.ts'
+import { type UserRows, userRowsOf } from '../../../services/message-persister/core/user-rows.ts'
 import { createMessageStore } from '../../../services/message-persister/store.ts'
-import { SimConsumer } from '../world/consumer.ts'
+import { createUserStore } from '../../../services/message-persister/user-store.ts'
+import type { Group } from '../world/group.ts'
 import type { Process } from '../world/process.ts'
 import type { Servers } from '../world/servers.ts'
+import { followInGroup } from './follow.ts'
 
-const topic = topics.roomEvents.name
-
-type Task = PersisterTask<Decision, Rows>
-
-/** services/message-persister/service.ts in the simulated world. Returns its graceful end. */
-export function startPersister(process: Process, servers: Servers, batchRecordsMax: number): () => Promise<void> {
-  const { world, kafka, postgres, registry, groups } = servers
-  const fatal = (err: unknown) => world.fail('no-fatal-error', `${process.name}: ${err instanceof Error ? err.message : err}`)
-  const codec = registry.codec(process, topics.roomEvents, new Set())
-  const consumer = new SimConsumer(process, kafka, { inGroup: true, onFailed: fatal })
-  const store = createMessageStore(postgres.pool(process), topic)
-  const create = (partition: number): Task => {
-    const task: Task = new PersisterTask({
-      partition,
-      store,
-      codec,
-      decidedOf: decisionFromAvro,
-      rowsOf,
-      log: {
-        open: async (from, sink) => {
-          const { low, high } = await kafka.range(process, topic, partition)
-          if (from < low || from > high) throw new ChatError('input_position_lost', `${topic}/${partition} holds ${low} … ${high}, Postgres needs ${from}`)
-          consumer.open(topic, partition, from, sink)
-        },
-        hold: (on) => consumer.hold(topic, partition, 'full', on),
-        close: () => consumer.close(topic, partition),
-      },
-      nowMs: process.clock.nowMs,
-      sleep: process.clock.sleep,
-      retryDelayMs: (attempt) => retryDelayMs(attempt),
-      batchRecordsMax,
-      observer: {
-        applied: () => {
-          const queued = (consumer.next(topic, partition) ?? 0) - Number(task.position?.nextOffset ?? 0n)
-          if (queued > batchRecordsMax * 2 + 50) world.fail('bounded-buffers', `${process.name}: ${queued} records of partition ${partition} wait`)
-        },
-        behind: (err, delayMs) => world.note(`${process.name} cannot write ${partition}: ${(err as Error).message}, again in ${Math.round(delayMs)} ms`),
-        moved: () => world.note(`${process.name}: another persister has been at ${partition}`),
-      },
-    })
-    return task
-  }
-  const tasks = new PartitionTasks<Task>({ create, onFailure: fatal })
-  const member = groups.persister.join(process, {
-    owned: () => tasks.partitions(),
-    onAssigned: (partitions) => {
-      consumer.assign(partitions)
-      tasks.assign(partitions)
-    },
+/** services/message-persister/service.ts in the simulated world; `withUsers`: there are lists to keep too. Returns its graceful end. */
+export function startPersister(process: Process, servers: Servers, batchRecordsMax: number, withUsers: boolean): () => Promise<void> {
+  const { postgres, registry, groups } = servers
+  const roomEvents = topics.roomEvents.name
+  const closeRooms = persist<Decision, Rows>(process, servers, groups.persister, roomEvents, {
+    store: createMessageStore(postgres.pool(process), roomEvents),
+    codec: registry.codec(process, topics.roomEvents, new Set()),
+    decidedOf: decisionFromAvro,
+    rowsOf,
+    batchRecordsMax,
+  })
+  if (!withUsers) return closeRooms
+  const userEvents = topics.userEvents.name
+  const closeUsers = persist<UserDecision, UserRows>(process, servers, groups.userPersister, userEvents, {
+    store: createUserStore(postgres.pool(process), userEvents),
+    codec: registry.codec(process, topics.userEvents, new Set()),
+    decidedOf: userDecisionFromAvro,
+    rowsOf: userRowsOf,
+    batchRecordsMax,
   })
   return async () => {
-    await tasks.stopAll()
-    member.leave()
+    await Promise.all([closeRooms(), closeUsers()])
   }
+}
+
+type Kind<Decided, Rows> = Pick<PersisterTaskOptions<Decided, Rows>, 'store' | 'codec' | 'decidedOf' | 'rowsOf' | 'batchRecordsMax'>
+
+function persist<Decided, Rows>(process: Process, servers: Servers, group: Group, topic: string, kind: Kind<Decided, Rows>): () => Promise<void> {
+  const { world } = servers
+  const { clock } = process
+  const { close } = followInGroup(process, servers, {
+    group,
+    topic,
+    batchRecordsMax: kind.batchRecordsMax,
+    create: (partition, log, onApplied) =>
+      new PersisterTask<Decided, Rows>({
+        ...kind,
+        partition,
+        log,
+        nowMs: clock.nowMs,
+        sleep: clock.sleep,
+        retryDelayMs: (attempt) => retryDelayMs(attempt),
+        observer: {
+          applied: onApplied,
+          behind: (err, delayMs) => world.note(`${process.name} cannot write ${topic}/${partition}: ${(err as Error).message}, again in ${Math.round(delayMs)} ms`),
+          moved: () => world.note(`${process.name}: another persister has been at ${topic}/${partition}`),
+        },
+      }),
+    positionOf: (task) => task.position?.nextOffset,
+  })
+  return close
 }

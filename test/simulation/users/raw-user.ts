@@ -1,6 +1,7 @@
 import type { IdentityRole } from '#libs/auth/verifier.ts'
 import type { ServerFrame } from '#libs/domain/frames.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
+import { FOREVER_MS } from '#libs/domain/inbox.ts'
 import { tokenOf } from '../parts/edge.ts'
 import type { Network } from '../world/network.ts'
 import type { Process } from '../world/process.ts'
@@ -14,6 +15,7 @@ export type RawUserOptions = {
   readonly role: IdentityRole
   readonly people: readonly UserId[]
   readonly conversations: readonly Conversation[]
+  readonly withInbox: boolean
 }
 
 /** Somebody who speaks the protocol by hand, and not always well: outsiders, admins, careless retriers. */
@@ -32,6 +34,9 @@ export class RawUser {
   readonly #conversations: readonly Conversation[]
   /** Messages that he was shown. */
   readonly #shown: Known[] = []
+  readonly #withInbox: boolean
+  /** Up to here he has his list. */
+  #userSeq = 0
   #requests = 0
 
   constructor(world: World, network: Network, options: RawUserOptions) {
@@ -42,6 +47,7 @@ export class RawUser {
     this.#role = options.role
     this.#people = options.people
     this.#conversations = options.conversations
+    this.#withInbox = options.withInbox
     this.#process = world.process(options.userId)
   }
 
@@ -51,7 +57,7 @@ export class RawUser {
     const wire = this.#wires.find((one) => one.isOpen)
     if (!wire || random.chance(0.05)) return this.#connect()
     const roomId = random.pick(this.#rooms)
-    const action = random.weighted({ join: 3, send: 4, resend: 2, change: 2, create: this.#conversations.length > 0 ? 0.4 : 0, leave: 0.5, ping: 0.3, close: 0.5, stall: 0.5 })
+    const action = random.weighted({ join: 3, send: 4, resend: 2, change: 2, create: this.#conversations.length > 0 ? 0.4 : 0, leave: 0.5, ping: 0.3, close: 0.5, stall: 0.5, sync: this.#withInbox ? 2 : 0, setChat: this.#withInbox ? 0.7 : 0 })
     if (action === 'join') this.#request(wire, { type: 'join', roomId, since: this.#since(roomId) })
     else if (action === 'send') this.#send(wire, { roomId, clientMessageId: this.#newId() })
     else if (action === 'resend') this.#resend()
@@ -59,6 +65,8 @@ export class RawUser {
     else if (action === 'create') this.#create(wire, random.pick(this.#conversations))
     else if (action === 'leave') this.#request(wire, { type: 'leave', roomId })
     else if (action === 'ping') this.#request(wire, { type: 'ping' })
+    else if (action === 'sync') this.#request(wire, { type: 'sync', ...(random.chance(0.9) && { cursor: this.#cursor() }) })
+    else if (action === 'setChat') this.#setChat(wire, roomId)
     else if (action === 'close') wire.closeByClient()
     else wire.stall(random.between(500, 4_000))
   }
@@ -70,6 +78,18 @@ export class RawUser {
     return random.weighted({ last: 6, zero: 2, beyond: 1 }) === 'last' ? last : random.chance(0.6) ? 0 : last + random.int(1, 3)
   }
 
+  /** Of his list, as `since` of a room. */
+  #cursor(): number {
+    const { random } = this.#world
+    return random.weighted({ last: 6, zero: 3, beyond: 0.5 }) === 'last' ? this.#userSeq : random.chance(0.8) ? 0 : this.#userSeq + random.int(1, 3)
+  }
+
+  #setChat(wire: Wire, roomId: RoomId): void {
+    const { random, nowMs } = this.#world
+    const mutedUntilMs = random.pick([0, nowMs + 5_000, FOREVER_MS])
+    this.#request(wire, { type: 'setChat', roomId, ...(random.chance(0.6) && { mutedUntilMs }), ...(random.chance(0.7) && { archived: random.chance(0.7) }) })
+  }
+
   /** The same id once more, also where it was acked, also on two sockets at once. */
   #resend(): void {
     if (this.#sent.length === 0) return
@@ -79,7 +99,7 @@ export class RawUser {
 
   #send(wire: Wire, message: { readonly roomId: RoomId; readonly clientMessageId: string }): void {
     if (!this.#sent.includes(message)) this.#sent.push(message)
-    this.#request(wire, { type: 'sendMessage', ...message, message: `by ${this.userId}` })
+    this.#request(wire, { type: 'sendMessage', ...message, message: this.#world.random.chance(0.3) ? 'again' : `by ${this.userId} ${this.#requests}`, ...(this.#world.random.chance(0.15) && { mentions: [this.#world.random.pick(this.#people)] }) })
   }
 
   #change(wire: Wire, roomId: RoomId): void {
@@ -108,6 +128,7 @@ export class RawUser {
   #received(text: string): void {
     const frame = JSON.parse(text) as ServerFrame
     if (frame.type === 'newMessage') this.#shown.push(frame)
+    if ('userSeq' in frame && (frame.type === 'synced' || frame.userSeq === this.#userSeq + 1)) this.#userSeq = frame.userSeq!
     if ((frame.type === 'newMessage' || frame.type === 'roomUpdated') && frame.seq === (this.#last.get(frame.roomId) ?? 0) + 1) this.#last.set(frame.roomId, frame.seq)
   }
 

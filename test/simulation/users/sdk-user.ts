@@ -8,10 +8,11 @@ import type { Network } from '../world/network.ts'
 import type { Process } from '../world/process.ts'
 import type { Wire } from '../world/wire.ts'
 import type { World } from '../world/world.ts'
+import type { SdkInbox } from './sdk-inbox.ts'
 
 type Written = { readonly roomId: RoomId; readonly id: ClientMessageId; readonly text: string; end: 'acked' | 'failed' | undefined; code?: string }
 
-const FAILURES = new Set(['room_read_only', 'not_a_participant', 'room_not_found', 'client_message_id_expired', 'room_left', 'invalid_request', 'message_not_allowed', 'not_allowed'])
+const FAILURES = new Set(['room_read_only', 'not_a_participant', 'room_not_found', 'client_message_id_expired', 'room_left', 'invalid_request', 'message_not_allowed', 'not_allowed', 'room_frozen'])
 const TOKEN_MS = 30_000
 
 /** Somebody with our client: an app that keeps what it was given and its outbox over restarts, and retries by itself. */
@@ -28,11 +29,13 @@ export class SdkUser {
   readonly #wanted: readonly RoomId[]
   readonly #orderId: RoomId | undefined
   readonly #startMs: number
+  /** Undefined: his app shows no list. */
+  readonly #inbox: SdkInbox | undefined
   #process: Process | undefined
   #client: ChatClient | undefined
   #starts = 0
 
-  constructor(world: World, network: Network, truth: Truth, options: { readonly userId: UserId; readonly rooms: readonly RoomId[]; readonly oneRoom: boolean }) {
+  constructor(world: World, network: Network, truth: Truth, options: { readonly userId: UserId; readonly rooms: readonly RoomId[]; readonly oneRoom: boolean; readonly inbox: SdkInbox | undefined }) {
     this.#world = world
     this.#network = network
     this.#truth = truth
@@ -40,6 +43,7 @@ export class SdkUser {
     this.#wanted = options.oneRoom ? options.rooms.slice(0, 1) : options.rooms
     this.#orderId = options.oneRoom ? options.rooms[0] : undefined
     this.#startMs = world.nowMs
+    this.#inbox = options.inbox
     for (const roomId of this.#wanted) this.seen.set(roomId, [])
   }
 
@@ -56,6 +60,7 @@ export class SdkUser {
       ...(this.#orderId !== undefined && { orderId: this.#orderId }),
       token: async () => tokenOf({ userId: this.userId, role: 'user', expiresAtMs: this.#world.nowMs + TOKEN_MS }),
       storage: this.#storage,
+      ...(this.#inbox && { inboxStorage: this.#inbox.storage }),
       limits: { connectTimeoutMs: 5_000, requestTimeoutMs: 10_000 },
       ports: this.#ports(process),
     })
@@ -63,6 +68,7 @@ export class SdkUser {
     client.on('acked', (ack) => this.#onEnd(ack.clientMessageId, 'acked'))
     client.on('failed', ({ clientMessageId, error }) => this.#onEnd(clientMessageId, 'failed', error.code))
     for (const roomId of this.#wanted) this.#join(roomId)
+    this.#inbox?.begin(client)
     client.connect().catch(() => {})
     process.every(3_000, 'the app looks after its rooms', () => this.#lookAfter())
   }
@@ -71,6 +77,7 @@ export class SdkUser {
     this.#process?.crash()
     this.#process = undefined
     this.#client = undefined
+    this.#inbox?.end()
   }
 
   write(): void {
@@ -78,6 +85,7 @@ export class SdkUser {
     const roomId = random.pick(this.#wanted)
     const room = this.#client?.join(roomId, { since: this.seen.get(roomId)!.length })
     if (!room || !this.#process || this.#process.isPaused) return
+    if (this.#inbox && random.chance(0.15)) return this.#inbox.set(roomId)
     const text = `${this.userId} ${this.written.length}${random.chance(0.2) ? ` ${'long '.repeat(random.int(1, 150))}` : ''}`
     const { clientMessageId: id } = room.send(text)
     this.#world.note(`${this.userId} writes ${id} to ${roomId}`)
@@ -98,6 +106,9 @@ export class SdkUser {
       const seen = this.seen.get(roomId)!.length
       if (isMember && seen !== head) return `${this.userId} has ${seen} events of ${roomId}, the log ${head} (${client.state.state}, ${client.join(roomId).phase})`
     }
+    // Whose only room is not his own any more is told so, and his app ends.
+    const behind = client.state.state === 'closed' ? undefined : this.#inbox?.unsettled()
+    if (behind) return behind
     const waiting = this.written.find(({ end, roomId }) => end === undefined && this.#truth.isMember(roomId, this.userId))
     return waiting && `${this.userId}'s message ${waiting.id} to ${waiting.roomId} has not ended (${client.state.state})`
   }
@@ -137,7 +148,7 @@ export class SdkUser {
   }
 
   #isShownRightly(roomId: RoomId, event: RoomEventFrame): boolean {
-    return isShownRightly(roomId, this.#truth.rooms.get(roomId)?.events ?? [], event, { userId: this.userId, isAdmin: false, visibleFrom: 1, joinedHead: 0 })
+    return isShownRightly(roomId, this.#truth.rooms.get(roomId)?.events ?? [], event, { userId: this.userId, isStaff: false, visibleFrom: 1, joinedHead: 0 })
   }
 
   readonly #listening = new WeakSet<object>()

@@ -8,6 +8,10 @@ import type { World } from './world.ts'
 
 /** Kafka keeps tombstones for this long (delete.retention.ms). */
 const TOMBSTONE_KEPT_MS = 86_400_000
+/** Of libs/kafka/read-back.ts. */
+const ROUNDS_MAX = 3
+
+const isCheckpoint = ({ key }: InRecord): boolean => key === '~checkpoint' || key === ' checkpoint'
 
 /** One partition of a compacted topic that is written in transactions, by one producer id at a time. */
 export class CompactedLog {
@@ -25,7 +29,7 @@ export class CompactedLog {
   }
 
   get hasCheckpoint(): boolean {
-    return this.records.some(({ key }) => key === '~checkpoint')
+    return this.records.some(isCheckpoint)
   }
 
   onCommitted(listener: () => void): void {
@@ -65,7 +69,7 @@ export class CompactedLog {
   compact(): void {
     const { random, nowMs } = this.#world
     // A transaction's last record is its checkpoint.
-    const lasts = this.records.filter(({ key }) => key === '~checkpoint').slice(-4)
+    const lasts = this.records.filter(isCheckpoint).slice(-4)
     const end = lasts.length === 0 || random.chance(0.3) ? this.#end : random.pick(lasts).offset
     const below = this.records.filter((record) => record.offset < end)
     const last = new Map(below.map((record) => [record.key, record.offset]))
@@ -77,11 +81,27 @@ export class CompactedLog {
   #fetch(from: bigint, upTo: bigint, count: number): { records: InRecord[]; next: bigint } {
     const { random, calm } = this.#world
     // Worst for a reader who has been overtaken.
-    const isOvertaken = this.records.some(({ key, offset }) => key === '~checkpoint' && offset > upTo)
+    const isOvertaken = this.records.some((record) => isCheckpoint(record) && record.offset > upTo)
     if (!calm && random.chance(isOvertaken ? 0.9 : 0.3)) this.compact()
     const rest = this.records.filter((record) => record.offset >= from)
     const records = rest.slice(0, count)
     return { records, next: records.length < rest.length ? records.at(-1)!.offset + 1n : this.#end }
+  }
+
+  /** libs/kafka/read-back.ts `readCompacted`: to the end, which others go on writing. */
+  async readAll(process: Process, kafka: Kafka, onRecords: (records: readonly InRecord[]) => Promise<void>, signal: AbortSignal): Promise<void> {
+    const askEnd = () => process.call(`end of ${this.name}`, () => this.#end, { fate: kafka.askFate() })
+    let end = await askEnd()
+    for (let from = 0n, round = 0; round < ROUNDS_MAX && from < end; round++) {
+      const upTo = end
+      while (from < upTo) {
+        const begin = from
+        const { records, next } = await abortable(process.call(`fetch ${this.name} @${begin}`, () => this.#fetch(begin, upTo, kafka.fetchRecords()), { latencyMs: kafka.takeoverMs(process) }), signal)
+        await onRecords(records)
+        from = next
+      }
+      end = await askEnd()
+    }
   }
 
   for(process: Process, kafka: Kafka): SnapshotLog {

@@ -1,7 +1,6 @@
 import { ChatError } from '#libs/domain/errors.ts'
 import type { TaskInputs } from '#libs/streams/fenced-ports.ts'
 import type { InRecord } from '#libs/streams/record.ts'
-import { inputTopics } from '#libs/streams/topics.ts'
 import type { Kafka, Log } from './kafka.ts'
 import type { Process } from './process.ts'
 
@@ -59,7 +58,7 @@ export class SimConsumer {
     return this.#feeds.get(`${topic}/${partition}`)?.next
   }
 
-  taskInputs(partition: number): TaskInputs {
+  taskInputs(inputTopics: readonly string[], partition: number): TaskInputs {
     return {
       open: async (positions, sink) => {
         for (const topic of inputTopics) {

@@ -1,12 +1,17 @@
 import { ChatError } from '#libs/domain/errors.ts'
 import type { FencedLog, LogAppender } from '#libs/streams/fenced-ports.ts'
 import type { InRecord, OutRecord } from '#libs/streams/record.ts'
-import { inputTopics, topics } from '#libs/streams/topics.ts'
+import { topics } from '#libs/streams/topics.ts'
 import { CompactedLog } from './compacted-log.ts'
 import { abortable } from './abortable.ts'
 import { SESSION_TIMEOUT_MS } from './group.ts'
 import type { Fate, Process } from './process.ts'
 import type { World } from './world.ts'
+
+/** A log that its owners fence, and where they keep their snapshots. */
+export type Fenced = { readonly log: string; readonly snapshots: string }
+export const ofRooms: Fenced = { log: topics.roomEvents.name, snapshots: topics.roomState.name }
+export const ofUsers: Fenced = { log: topics.userEvents.name, snapshots: topics.inboxState.name }
 
 /** How often a broker misbehaves; nothing while the world is calm. */
 export type KafkaFaults = {
@@ -75,7 +80,7 @@ export class Kafka {
   readonly partitions: number
   readonly faults: KafkaFaults
   readonly #logs = new Map<string, Log>()
-  readonly #snapshots = new Map<number, CompactedLog>()
+  readonly #snapshots = new Map<string, CompactedLog>()
   /** Until then nothing comes from what these processes fetch. */
   readonly #stalledUntilMs = new WeakMap<Process, number>()
 
@@ -92,9 +97,10 @@ export class Kafka {
     return log
   }
 
-  snapshots(partition: number): CompactedLog {
-    const log = this.#snapshots.get(partition) ?? new CompactedLog(this.world, `${topics.roomState.name}/${partition}`)
-    this.#snapshots.set(partition, log)
+  snapshots({ snapshots }: Fenced, partition: number): CompactedLog {
+    const name = `${snapshots}/${partition}`
+    const log = this.#snapshots.get(name) ?? new CompactedLog(this.world, name)
+    this.#snapshots.set(name, log)
     return log
   }
 
@@ -163,12 +169,12 @@ export class Kafka {
     return process.call(`range of ${log.name}`, () => ({ low: BigInt(log.low), high: BigInt(log.high) }), { fate: this.askFate() })
   }
 
-  fencedLog(process: Process, partition: number): FencedLog {
-    const log = this.log(topics.roomEvents.name, partition)
+  fencedLog(process: Process, fenced: Fenced, partition: number): FencedLog {
+    const log = this.log(fenced.log, partition)
     return {
-      openAppender: () => process.call(`connect for ${log.name}`, () => this.#connected(process, log, partition), { fate: this.askFate() }),
+      openAppender: () => process.call(`connect for ${log.name}`, () => this.#connected(process, fenced, partition), { fate: this.askFate() }),
       read: async (from, upTo, onRecords, signal) => {
-        const { low } = await this.range(process, topics.roomEvents.name, partition)
+        const { low } = await this.range(process, fenced.log, partition)
         if (from < low) throw new ChatError('input_position_lost', `${log.name} begins at ${low}, the restore needs ${from}`)
         for (let next = Number(from); next <= Number(upTo); ) {
           const latencyMs = this.takeoverMs(process)
@@ -182,9 +188,9 @@ export class Kafka {
     }
   }
 
-  #connected(process: Process, log: Log, partition: number): LogAppender {
-    if (this.snapshots(partition).hasCheckpoint) this.begun(process)
-    return this.#appender(process, log)
+  #connected(process: Process, fenced: Fenced, partition: number): LogAppender {
+    if (this.snapshots(fenced, partition).hasCheckpoint) this.begun(process)
+    return this.#appender(process, this.log(fenced.log, partition))
   }
 
   #appender(process: Process, log: Log): LogAppender {
@@ -207,10 +213,5 @@ export class Kafka {
         state = 'of no use'
       },
     }
-  }
-
-  /** How many inputs there are. */
-  inputs(partition: number): ReadonlyMap<string, number> {
-    return new Map(inputTopics.map((topic) => [topic, this.log(topic, partition).high]))
   }
 }

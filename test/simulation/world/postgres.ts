@@ -1,7 +1,8 @@
 import { ChatError } from '#libs/domain/errors.ts'
 import type { Pool, Queryable, Result } from '#libs/postgres/pool.ts'
 import { type Fate, type Process } from './process.ts'
-import { type Statement, statementOf } from './sql.ts'
+import { statementOf } from './sql.ts'
+import type { Statement } from './sql-parts.ts'
 import { Tables } from './tables.ts'
 import type { World } from './world.ts'
 

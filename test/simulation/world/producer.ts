@@ -4,7 +4,8 @@ import type { OutRecord } from '#libs/streams/record.ts'
 import { type Kafka, KAFKA_TIMEOUT_MS } from './kafka.ts'
 import type { Process } from './process.ts'
 
-type Waiting = { readonly topic: string; readonly record: OutRecord; readonly resolve: () => void; readonly reject: (err: Error) => void }
+/** Records that go together. */
+type Waiting = { readonly log: string; readonly records: readonly OutRecord[]; readonly resolve: (base: bigint) => void; readonly reject: (err: Error) => void }
 
 /**
  * One batch in flight, what comes meanwhile makes up the next, and no retry: what BatchingProducer promises. A failed batch
@@ -22,9 +23,14 @@ export class SimProducer {
   }
 
   /** @throws ChatError `unavailable`: the outcome may be unknown */
-  send(topic: string, record: OutRecord): Promise<void> {
+  async send(topic: string, record: OutRecord): Promise<void> {
+    await this.append(topic, record.partition ?? (record.key === null ? 0 : partitionOf(record.key, this.#kafka.partitions)), [record])
+  }
+
+  /** All of them next to each other, or none. */
+  append(topic: string, partition: number, records: readonly OutRecord[]): Promise<bigint> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ topic, record, resolve, reject })
+      this.#queue.push({ log: `${topic}/${partition}`, records, resolve, reject })
       void this.#pump()
     })
   }
@@ -38,28 +44,17 @@ export class SimProducer {
 
   async #sendBatch(batch: readonly Waiting[]): Promise<void> {
     try {
-      await Promise.all([...this.#byLog(batch)].map(([log, waiting]) => this.#append(log, waiting)))
-      for (const { resolve } of batch) resolve()
+      const bases = new Map(await Promise.all([...Map.groupBy(batch, ({ log }) => log)].map(async ([log, waiting]) => [log, await this.#append(log, waiting)] as const)))
+      for (const { log, resolve } of batch) resolve(bases.get(log)!)
     } catch (err) {
       for (const { reject } of batch) reject(err as Error)
     }
   }
 
-  #append(name: string, waiting: readonly Waiting[]): Promise<unknown> {
+  #append(name: string, waiting: readonly Waiting[]): Promise<bigint> {
     const [topic, partition] = name.split('/') as [string, string]
     const log = this.#kafka.log(topic, Number(partition))
     const timeoutError = () => new ChatError('unavailable', 'Kafka: no answer')
-    return this.#process.call(`produce to ${name}`, () => log.append(waiting.map(({ record }) => record)), { fate: this.#kafka.appendFate(), timeoutMs: KAFKA_TIMEOUT_MS, timeoutError })
-  }
-
-  #byLog(batch: readonly Waiting[]): Map<string, Waiting[]> {
-    const logs = new Map<string, Waiting[]>()
-    for (const waiting of batch) {
-      const { topic, record } = waiting
-      const partition = record.partition ?? (record.key === null ? 0 : partitionOf(record.key, this.#kafka.partitions))
-      const name = `${topic}/${partition}`
-      logs.set(name, [...(logs.get(name) ?? []), waiting])
-    }
-    return logs
+    return this.#process.call(`produce to ${name}`, () => log.append(waiting.flatMap(({ records }) => records)), { fate: this.#kafka.appendFate(), timeoutMs: KAFKA_TIMEOUT_MS, timeoutError })
   }
 }

@@ -1,15 +1,6 @@
+import { meaningsOfUsers } from './sql-of-users.ts'
+import { assignments, type Meaning, reading, type Statement, type Values, writing } from './sql-parts.ts'
 import type { ChangeRow, OffsetsRow, RoomRow, Table, Tables } from './tables.ts'
-
-/** One statement, understood: what it reads now, and what it writes at the commit. */
-export type Statement = {
-  readonly name: string
-  /** The row that it locks until its transaction ends. */
-  readonly lock?: string
-  readonly run: (tables: Tables) => { readonly rows?: readonly unknown[]; readonly rowCount?: number; readonly write?: (tables: Tables) => void }
-}
-
-type Values = readonly any[]
-type Meaning = { readonly text: RegExp; readonly of: (values: Values, match: RegExpExecArray) => Statement }
 
 /**
  * The statements of services/message-persister/store.ts and services/edge/history.ts, by their text. Conditions that
@@ -17,6 +8,10 @@ type Meaning = { readonly text: RegExp; readonly of: (values: Values, match: Reg
  */
 const meanings: readonly Meaning[] = [
   { text: /^INSERT INTO persisted_offsets .* ON CONFLICT DO NOTHING$/, of: ([topic, partition]) => insertOffsets(topic, partition) },
+  {
+    text: /^INSERT INTO persisted_offsets AS o .* unnest\(.*\) ON CONFLICT \(topic, partition\) DO UPDATE SET next_offset = excluded\.next_offset, owner_epoch = excluded\.owner_epoch, .*?( WHERE o\.next_offset < excluded\.next_offset)?$/,
+    of: (values, [, where]) => savePositions(values, where !== undefined),
+  },
   { text: /^UPDATE persisted_offsets SET next_offset = \$3, owner_epoch = \$4, last_sources = \$5, .* WHERE (.*)$/, of: (values, [, where]) => moveOffsets(values, where!) },
   { text: /^SELECT next_offset::text, owner_epoch::text(, last_sources)? FROM persisted_offsets WHERE topic = \$1 AND partition = \$2$/, of: ([topic, partition]) => selectOffsets(topic, partition) },
   { text: /^SELECT partition, next_offset::text FROM persisted_offsets WHERE topic = \$1$/, of: ([topic]) => selectAllOffsets(topic) },
@@ -25,11 +20,12 @@ const meanings: readonly Meaning[] = [
     of: ([topic, partition, roomId]) => selectPositionAndRoom(topic, partition, roomId),
   },
   {
-    text: /^SELECT e\.body, ch\.revision, ch\.content_seq, ch\.deleted_seq IS NOT NULL AS deleted, CASE .* WHERE e\.room_id = \$1 AND e\.seq (>=?) \$2 AND e\.seq (<=?) \$3 ORDER BY e\.seq LIMIT \$4$/,
+    text: /^SELECT e\.body, ch\.revision, ch\.content_seq, ch\.deleted_seq IS NOT NULL AS deleted, ch\.redacted_reason AS redacted, CASE .* WHERE e\.room_id = \$1 AND e\.seq (>=?) \$2 AND e\.seq (<=?) \$3 ORDER BY e\.seq LIMIT \$4$/,
     of: ([roomId, after, upTo, limit], [, from, to]) => selectEvents(roomId, from === '>' ? after + 1 : after, to === '<=' ? upTo : upTo - 1, limit),
   },
   { text: /^SELECT seq FROM chat_messages WHERE room_id = \$1 AND message_id = \$2$/, of: ([roomId, messageId]) => selectMessageSeq(roomId, messageId) },
   { text: /^SELECT hide_receipts, hide_last_seen FROM user_settings WHERE user_id = \$1$/, of: ([userId]) => selectSettings(userId) },
+  { text: /^SELECT NOT EXISTS \(SELECT FROM chat_rooms WHERE room_id = \$2\) AND .* AS "isFull"$/, of: () => reading('has conversations max', () => [{ isFull: false }]) },
   { text: /^INSERT INTO chat_rooms /, of: (values) => insertRooms(values) },
   { text: /^UPDATE chat_rooms c SET head_seq = /, of: (values) => updateHeads(values) },
   { text: /^UPDATE chat_rooms c SET name = /, of: (values) => updateDetails(values) },
@@ -39,33 +35,61 @@ const meanings: readonly Meaning[] = [
   { text: /^INSERT INTO chat_messages /, of: (values) => insertMessages(values) },
   { text: /^INSERT INTO message_contents /, of: (values) => insertContents(values) },
   { text: /^INSERT INTO message_changes AS c .* ON CONFLICT \(room_id, message_seq\) DO UPDATE SET (.*)$/, of: (values, [, set]) => upsertChanges(values, set!) },
-  { text: /^INSERT INTO room_receipts .* ON CONFLICT \(room_id, user_id\) DO UPDATE SET delivered = excluded\.delivered, seen = excluded\.seen, hidden = excluded\.hidden$/, of: (values) => upsertReceipts(values) },
+  {
+    text: /^INSERT INTO room_receipts AS c .* coalesce\(r\.hidden, b\.hidden, true\) .* ON CONFLICT \(room_id, user_id\) DO UPDATE SET delivered = (.*), seen = (.*), hidden = excluded\.hidden$/,
+    of: (values, [, delivered, seen]) => upsertReceipts(values, [delivered!, seen!]),
+  },
   { text: /^DELETE FROM message_reactions /, of: (values) => deleteRows('reactions', values) },
   { text: /^INSERT INTO message_reactions .* ON CONFLICT \(room_id, message_seq, user_id, emoji\) DO UPDATE SET seq = excluded\.seq$/, of: (values) => upsertReactions(values) },
   { text: /^DELETE FROM room_invitations /, of: (values) => deleteRows('invitations', values) },
   { text: /^INSERT INTO room_invitations .* ON CONFLICT \(user_id, room_id\) DO UPDATE SET seq = excluded\.seq$/, of: (values) => upsertInvitations(values) },
   { text: /^DELETE FROM room_blocks /, of: (values) => deleteRows('blocks', values) },
   { text: /^INSERT INTO room_blocks .* ON CONFLICT DO NOTHING$/, of: (values) => insertBlocks(values) },
+  {
+    text: /^UPDATE message_changes c SET redacted_reason = r\.reason FROM .* WHERE c\.room_id = r\.room_id AND c\.message_seq = r\.message_seq( AND c\.redacted_reason IS NULL)?$/,
+    of: (values, [, firstOnly]) => redactChanges(values, firstOnly !== undefined),
+  },
+  { text: /^UPDATE chat_rooms c SET is_frozen = f\.is_frozen FROM .* WHERE c\.room_id = f\.room_id$/, of: (values) => freezeRooms(values) },
+  { text: /^INSERT INTO message_reports /, of: (values) => insertReports(values) },
   { text: /^INSERT INTO room_events /, of: (values) => insertEvents(values) },
+  ...meaningsOfUsers,
 ]
 
+/** The same few texts come again and again. */
+const known = new Map<string, { readonly of: Meaning['of']; readonly match: RegExpExecArray }>()
+
 export function statementOf(text: string, values: Values): Statement {
+  const found = known.get(text) ?? meaningOf(text)
+  known.set(text, found)
+  return found.of(values, found.match)
+}
+
+function meaningOf(text: string): { readonly of: Meaning['of']; readonly match: RegExpExecArray } {
   const flat = text.replaceAll(/\s+/g, ' ').trim()
   for (const meaning of meanings) {
     const match = meaning.text.exec(flat)
-    if (match) return meaning.of(values, match)
+    if (match) return { of: meaning.of, match }
   }
   throw new Error(`the simulated Postgres does not know this statement: ${flat}`)
 }
 
-const writing = (name: string, write: (tables: Tables) => void): Statement => ({ name, run: () => ({ write }) })
-const reading = (name: string, rows: (tables: Tables) => readonly unknown[]): Statement => ({ name, run: (tables) => ({ rows: rows(tables) }) })
 const at = (topic: string, partition: number): string => `${topic}/${partition}`
 
 function insertOffsets(topic: string, partition: number): Statement {
   return writing('insert offsets', ({ offsets }) => {
     if (!offsets.rows.has(at(topic, partition))) offsets.insert(at(topic, partition), { topic, partition, nextOffset: 0, ownerEpoch: -1, lastSources: '{}' })
   })
+}
+
+function savePositions([topic, partitions, nextOffsets, ownerEpochs]: Values, forwardOnly: boolean): Statement {
+  return writing('save positions', ({ offsets }) =>
+    partitions.forEach((partition: number, i: number) => {
+      const before = offsets.rows.get(at(topic, partition))
+      const nextOffset = Number(nextOffsets[i])
+      if (before && forwardOnly && before.nextOffset >= nextOffset) return
+      offsets.rows.set(at(topic, partition), { topic, partition, nextOffset, ownerEpoch: Number(ownerEpochs[i]), lastSources: before?.lastSources ?? '{}' })
+    }),
+  )
 }
 
 const columns: Readonly<Record<string, (row: OffsetsRow) => string>> = {
@@ -119,6 +143,7 @@ function selectPositionAndRoom(topic: string, partition: number, roomId: string)
         next_offset: position ? `${position.nextOffset}` : null,
         participants: room?.participants ?? null,
         is_readonly: room?.isReadOnly ?? null,
+        is_frozen: room?.isFrozen ?? null,
         head_seq: room?.headSeq ?? null,
         message_count: room?.messageCount ?? null,
         kind: room?.kind ?? null,
@@ -150,7 +175,7 @@ function visibleEvent({ contents, changes }: Tables, roomId: string, seq: number
   const change = isMessage || body.type === 'messageEdited' ? changes.rows.get(`${roomId} ${isMessage ? seq : body.messageSeq}`) : undefined
   const deleted = change !== undefined && change.deletedSeq !== null
   const last = !change || change.contentSeq === seq ? own : isMessage ? contents.rows.get(`${roomId} ${change.contentSeq}`) : undefined
-  return { body, revision: change?.revision ?? null, content_seq: change?.contentSeq ?? null, deleted, content: deleted ? null : (last?.content ?? null), payload: deleted ? null : (own?.payload ?? null) }
+  return { body, revision: change?.revision ?? null, content_seq: change?.contentSeq ?? null, deleted, redacted: isMessage ? (change?.redacted ?? null) : null, content: deleted ? null : (last?.content ?? null), payload: deleted ? null : (own?.payload ?? null) }
 }
 
 function selectMessageSeq(roomId: string, messageId: string): Statement {
@@ -173,6 +198,7 @@ function insertRooms([ids, participants, openedMs, kinds, creators, names, metad
     orderId: kinds[i] === 'order' ? roomId : null,
     participants: JSON.parse(participants[i]),
     isReadOnly: false,
+    isFrozen: false,
     headSeq: 0,
     messageCount: 0,
     openedMs: openedMs[i],
@@ -267,10 +293,6 @@ const merges: Readonly<Record<string, (before: number | null, excluded: number |
   coalesce: (before, excluded) => before ?? excluded,
 }
 
-function assignments(set: string): ReadonlyMap<string, string> {
-  return new Map(set.split(/, (?=\w+ = )/).map((assignment) => assignment.split(' = ') as [string, string]))
-}
-
 function upsertChanges([ids, messageSeqs, revisions, contentSeqs, deletedSeqs]: Values, set: string): Statement {
   const assigned = assignments(set)
   const merge = (column: string) => {
@@ -282,16 +304,27 @@ function upsertChanges([ids, messageSeqs, revisions, contentSeqs, deletedSeqs]: 
   return writing('upsert changes', ({ changes }) =>
     ids.forEach((roomId: string, i: number) => {
       const key = `${roomId} ${messageSeqs[i]}`
-      const excluded: ChangeRow = { roomId, messageSeq: messageSeqs[i], revision: revisions[i], contentSeq: contentSeqs[i], deletedSeq: deletedSeqs[i] }
+      const excluded: ChangeRow = { roomId, messageSeq: messageSeqs[i], revision: revisions[i], contentSeq: contentSeqs[i], deletedSeq: deletedSeqs[i], redacted: null }
       const before = changes.rows.get(key)
       changes.rows.set(key, before ? { ...before, revision: revision(before.revision, excluded.revision)!, contentSeq: contentSeq(before.contentSeq, excluded.contentSeq)!, deletedSeq: deletedSeq(before.deletedSeq, excluded.deletedSeq) } : excluded)
     }),
   )
 }
 
-function upsertReceipts([roomIds, userIds, delivered, seen, hidden]: Values): Statement {
+function upsertReceipts([roomIds, userIds, delivered, seen, hidden]: Values, set: readonly string[]): Statement {
+  const [keepsDelivered, keepsSeen] = set.map((assignment) => /^greatest\(c\.\w+, excluded\.\w+\)$/.test(assignment))
   return writing('upsert receipts', ({ receipts }) =>
-    roomIds.forEach((roomId: string, i: number) => receipts.rows.set(`${roomId} ${userIds[i]}`, { roomId, userId: userIds[i], delivered: delivered[i], seen: seen[i], hidden: hidden[i] })),
+    roomIds.forEach((roomId: string, i: number) => {
+      const key = `${roomId} ${userIds[i]}`
+      const before = receipts.rows.get(key)
+      receipts.rows.set(key, {
+        roomId,
+        userId: userIds[i],
+        delivered: Math.max(delivered[i], keepsDelivered ? (before?.delivered ?? 0) : 0),
+        seen: Math.max(seen[i], keepsSeen ? (before?.seen ?? 0) : 0),
+        hidden: hidden[i] ?? before?.hidden ?? true,
+      })
+    }),
   )
 }
 
@@ -320,6 +353,33 @@ function upsertInvitations([roomIds, userIds, seqs]: Values): Statement {
 function insertBlocks([roomIds, blockers, blocked]: Values): Statement {
   return writing('insert blocks', ({ blocks }) =>
     roomIds.forEach((roomId: string, i: number) => blocks.rows.set(`${roomId} ${blockers[i]} ${blocked[i]}`, { roomId, blockerId: blockers[i], blockedId: blocked[i] })),
+  )
+}
+
+function redactChanges([ids, messageSeqs, reasons]: Values, firstOnly: boolean): Statement {
+  return writing('redact', ({ changes }) =>
+    ids.forEach((roomId: string, i: number) => {
+      const key = `${roomId} ${messageSeqs[i]}`
+      const row = changes.rows.get(key)
+      if (row && (row.redacted === null || !firstOnly)) changes.rows.set(key, { ...row, redacted: reasons[i] })
+    }),
+  )
+}
+
+function freezeRooms([ids, frozen]: Values): Statement {
+  return writing('freeze', ({ rooms }) =>
+    ids.forEach((roomId: string, i: number) => {
+      const row = rooms.rows.get(roomId)
+      if (row) rooms.rows.set(roomId, { ...row, isFrozen: frozen[i] })
+    }),
+  )
+}
+
+function insertReports([ids, seqs, messageIds, messageSeqs, reporters, reasons, notes, reportedMs]: Values): Statement {
+  return writing('insert reports', ({ reports }) =>
+    ids.forEach((roomId: string, i: number) => {
+      reports.insert(`${roomId} ${seqs[i]}`, { roomId, seq: seqs[i], messageId: messageIds[i], messageSeq: messageSeqs[i], reporterId: reporters[i], reason: reasons[i], note: notes[i], reportedMs: reportedMs[i] })
+    }),
   )
 }
 

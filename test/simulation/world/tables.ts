@@ -5,6 +5,7 @@ export type RoomRow = {
   readonly roomId: string
   readonly participants: readonly (Participant & { readonly sinceSeq: number })[]
   readonly isReadOnly: boolean
+  readonly isFrozen: boolean
   readonly headSeq: number
   readonly messageCount: number
   readonly openedMs: number
@@ -25,12 +26,17 @@ export type MemberRow = { readonly roomId: string; readonly userId: string; read
 export type MessageRow = { readonly roomId: string; readonly seq: number; readonly messageId: string; readonly clientMessageId: string; readonly senderId: string; readonly messageIndex: number; readonly sentMs: number; readonly messageType: string | null; readonly replyToSeq: number | null }
 export type ContentRow = { readonly content: string; readonly salt: string; readonly payload: string | null }
 export type EventRow = { readonly roomId: string; readonly seq: number; readonly type: string; readonly atMs: number; readonly body: string; readonly partition: number; readonly offset: number }
-export type ChangeRow = { readonly roomId: string; readonly messageSeq: number; readonly revision: number; readonly contentSeq: number; readonly deletedSeq: number | null }
+export type ChangeRow = { readonly roomId: string; readonly messageSeq: number; readonly revision: number; readonly contentSeq: number; readonly deletedSeq: number | null; readonly redacted: string | null }
 export type ReactionRow = { readonly roomId: string; readonly messageSeq: number; readonly userId: string; readonly emoji: string; readonly seq: number }
 export type ReceiptRow = { readonly roomId: string; readonly userId: string } & Receipt
 export type InvitationRow = { readonly roomId: string; readonly userId: string; readonly seq: number }
 export type BlockRow = { readonly roomId: string; readonly blockerId: string; readonly blockedId: string }
 export type SettingsRow = { readonly hideReceipts: boolean; readonly hideLastSeen: boolean }
+
+export type UserHeadRow = { readonly userSeq: number; readonly unread: number; readonly mentions: number; readonly chats: number }
+export type ReportRow = { readonly roomId: string; readonly seq: number; readonly messageId: string; readonly messageSeq: number; readonly reporterId: string; readonly reason: string; readonly note: string | null; readonly reportedMs: number }
+/** By column. */
+export type UserChatRow = Readonly<Record<string, any>>
 
 /** A duplicate key as node-postgres reports it. */
 class UniqueViolation extends Error {
@@ -73,6 +79,10 @@ export class Tables {
   readonly invitations = new Table<InvitationRow>()
   readonly blocks = new Table<BlockRow>()
   readonly settings = new Table<SettingsRow>()
+  readonly reports = new Table<ReportRow>()
+  readonly userHeads = new Table<UserHeadRow>()
+  /** By user and room. */
+  readonly userChats = new Table<UserChatRow>()
 
   /** Of what is read in a transaction of more than one statement. */
   snapshot(): Tables {

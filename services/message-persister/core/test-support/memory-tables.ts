@@ -42,8 +42,11 @@ export class Tables {
   readonly messages = new Map<string, string | null>()
   readonly contents = new Map<string, readonly [content: string, payload: string | null]>()
   readonly changes = new Map<string, readonly [revision: number, contentSeq: number, deletedSeq: number | null]>()
+  readonly redactions = new Map<string, string>()
+  readonly frozen = new Map<string, boolean>()
+  readonly reports = new Map<string, string>()
   readonly reactions = new Map<string, number>()
-  readonly receipts = new Map<string, object>()
+  readonly receipts = new Map<string, { readonly delivered: number; readonly seen: number; readonly hidden: boolean }>()
   readonly invitations = new Map<string, number>()
   readonly blocks = new Set<string>()
 
@@ -74,11 +77,20 @@ export class Tables {
       const [r, c, d] = this.changes.get(`${roomId} ${messageSeq}`) ?? [0, 0, null]
       this.changes.set(`${roomId} ${messageSeq}`, [Math.max(r, revision), Math.max(c, contentSeq), d ?? deletedSeq])
     }
+    for (const { roomId, messageSeq, reason } of rows.redactions) {
+      if (!this.changes.has(`${roomId} ${messageSeq}`)) throw new Error('a redaction before its change')
+      if (!this.redactions.has(`${roomId} ${messageSeq}`)) this.redactions.set(`${roomId} ${messageSeq}`, reason)
+    }
+    for (const { roomId, frozen } of rows.frozen) this.frozen.set(roomId, frozen)
+    for (const { roomId, seq, messageSeq, reporterId, reason, note } of rows.reports) this.reports.set(`${roomId} ${seq}`, `${messageSeq} ${reporterId} ${reason} ${note}`)
     this.#writeWords(rows)
   }
 
   #writeWords({ reactions, receipts, invitations, blocks }: Rows): void {
-    for (const { roomId, userId, ...receipt } of receipts) this.receipts.set(`${roomId} ${userId}`, receipt)
+    for (const { roomId, userId, delivered, seen, hidden } of receipts) {
+      const before = this.receipts.get(`${roomId} ${userId}`)
+      this.receipts.set(`${roomId} ${userId}`, { delivered: Math.max(delivered, before?.delivered ?? 0), seen: Math.max(seen, before?.seen ?? 0), hidden: hidden ?? before?.hidden ?? true })
+    }
     const reaction = ({ roomId, messageSeq, userId, emoji }: Rows['reactions']['put'][number]) => `${roomId} ${messageSeq} ${userId} ${emoji}`
     for (const row of reactions.removed) this.reactions.delete(reaction(row))
     for (const row of reactions.put) this.reactions.set(reaction(row), row.seq)

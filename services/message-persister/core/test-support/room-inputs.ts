@@ -52,12 +52,21 @@ const asked: fc.Arbitrary<RoomCommandBody> = fc.oneof(
   fc.record({ type: fc.constant('setBlock' as const), blockerId: somebody, blockedId: somebody, on: fc.boolean() }),
 )
 const commands = fc.tuple(aRoom, fc.oneof(fc.constant(customer), somebody), anyNr, asked).map(([roomId, senderId, nr, body]) => by(roomId, senderId, nr, body))
+const moderator = user('moderator')
+const moderation = fc.tuple(aMessage, anyNr, fc.nat(9), somebody).map(([message, nr, what, other]): RoomInput => {
+  const { roomId } = message
+  if (what < 3) return by(roomId, moderator, nr, { type: 'redactMessage', messageId: idOf(message), reason: `reason ${nr}` })
+  if (what < 7) return by(roomId, other, nr, { type: 'reportMessage', messageId: idOf(message), reason: 'spam', ...(nr % 2 && { note: 'again' }) })
+  // Mostly it is not, or nothing else would happen.
+  return by(roomId, moderator, nr, { type: 'freezeRoom', on: what === 7 && nr % 3 === 0 })
+})
 const resolutions = fc.tuple(somebody, anyNr).map(([senderId, nr]) => by(room('dispute'), senderId, nr, { type: 'resolveDispute', note: 'paid' }))
 /** Inputs of a few rooms after `openings`, mostly such that become events. */
 export const inputs = fc.oneof(
   { weight: 10, arbitrary: orderEvents },
   { weight: 20, arbitrary: sends },
-  { weight: 20, arbitrary: changes },
+  { weight: 30, arbitrary: changes },
   { weight: 40, arbitrary: commands },
+  { weight: 5, arbitrary: moderation },
   { weight: 1, arbitrary: resolutions },
 )
