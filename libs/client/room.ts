@@ -69,7 +69,10 @@ export type Room = {
   resolveDispute(note?: string): Promise<OperationAck>
   /** To the moderators. Nobody else in the room is told. */
   reportMessage(messageId: string, reason: ReportReason, note?: string): Promise<OperationAck>
-  /** Up to which messageIndex this user has seen all, or this device has it. Told at most four times a second, until the server knows. */
+  /**
+   * Up to which messageIndex this user has seen all, or this device has it: of messages that this room has given; what is above the last
+   * of them counts as that one. Told at most four times a second, until the server knows.
+   */
   markSeen(messageIndex: number): void
   markDelivered(messageIndex: number): void
   /** That this user types; it is said again while it lasts, until `typing(false)` or the next `send`. */

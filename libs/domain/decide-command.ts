@@ -1,5 +1,5 @@
 import { contentRefusal, floodWaitMs } from './content-rules.ts'
-import { contentHashOf, decideBlock, ignored, inSequence, isFullOfChanges, isStorable, refused, targetOf, toSecond, unchanged } from './decide-parts.ts'
+import { contentHashOf, decideBlock, ignored, inSequence, isFullOfChanges, isStorable, mayBeStub, refused, targetOf, toSecond, unchanged } from './decide-parts.ts'
 import { decideCreateRoom, decideMembership, type MembershipCommand } from './decide-membership.ts'
 import { decideModeration, decideReport, isModeration, type ModerationCommand } from './decide-moderation.ts'
 import { rememberedAck, rememberedMessage } from './dedupe.ts'
@@ -129,8 +129,7 @@ export const isEmoji = (text: string): boolean => text.length > 0 && text.length
 /** Cursors go up, never down, and never beyond the last message. Also in a room that has closed. */
 function decideMark(state: RoomState, command: Command<'mark'>, timeMs: number): readonly Entry[] {
   const { senderId: userId } = command
-  // From then on it may have been forgotten who was in the room; it stays so where a redaction has come since.
-  if (state.status === 'closed' && (state.participants.size === 0 || timeMs - state.lastEventMs > DEDUPE_WINDOW_MS)) return refused('room_read_only')
+  if (mayBeStub(state, timeMs)) return refused('room_read_only')
   if (!state.participants.has(userId)) return refused('not_a_participant')
   const before = state.receipts.get(userId) ?? { delivered: 0, seen: 0, hidden: false }
   const seen = Math.min(state.messageCount, Math.max(before.seen, command.seen ?? 0))

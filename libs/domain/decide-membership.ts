@@ -1,4 +1,4 @@
-import { entering, inSequence, isStorable, isText, refused, unchanged } from './decide-parts.ts'
+import { entering, inSequence, isStorable, isText, mayBeStub, refused, unchanged } from './decide-parts.ts'
 import type { UserId } from './ids.ts'
 import type { RoomCommand } from './inputs.ts'
 import { fixedLimits, type RoomLimits } from './limits.ts'
@@ -10,6 +10,7 @@ export type MembershipCommand = Command<'addParticipant' | 'removeParticipant' |
 /** Creating twice is creating once: the room's id is made from what identifies it. */
 export function decideCreateRoom(state: RoomState | undefined, command: Command<'createRoom'>, timeMs: number, limits: RoomLimits): readonly Entry[] {
   const { senderId: creatorId, kind, participants, name, metadata, history, subjectId } = command
+  if (state && mayBeStub(state, timeMs)) return refused('room_read_only')
   if (state && state.status !== 'pending') return state.participants.has(creatorId) ? unchanged(state) : refused('not_a_participant')
   if (state || kind === 'order') return refused('wrong_room_kind')
   if (participants.length > limits.participantsMax) return refused('too_many_participants')

@@ -23,6 +23,10 @@ export function isFullOfChanges({ changes }: RoomState, timeMs: number, { change
   return [...changes.values()].filter(({ changedMs }) => changedMs >= timeMs - DEDUPE_WINDOW_MS).length >= changedMessagesMax
 }
 
+/** Of a room that has closed so long ago it may be forgotten who was in; it stays so where a redaction has come since. */
+export const mayBeStub = ({ status, participants, lastEventMs }: RoomState, timeMs: number): boolean =>
+  status === 'closed' && (participants.size === 0 || timeMs - lastEventMs > DEDUPE_WINDOW_MS)
+
 /** Gives consecutive seqs, from the room's next one on. */
 export function inSequence(state: RoomState | undefined, timestampMs: number, bodies: readonly RoomEventBody[]): readonly Entry[] {
   const headSeq = state?.headSeq ?? 0

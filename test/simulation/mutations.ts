@@ -80,7 +80,7 @@ export const mutations: readonly Mutation[] = [
   { name: 'blocks left out of snapshots', file: shapes, from: 'blocks: list([...room.blocks]),', to: 'blocks: list([]),' },
   { name: 'a frozen room takes messages', file: command, from: "if (state.frozen && !isAllowedInFrozen(command)) return refused('room_frozen')", to: '' },
   { name: 'an expelled owner has no heir', file: 'libs/domain/decide-membership.ts', from: "state.kind === 'group' && role === 'owner' && ownersOf(state).length === 1 ? heirOf(state, userId) : undefined", to: "'by' in removed && removed.by === userId && role === 'owner' && ownersOf(state).length === 1 ? heirOf(state, userId) : undefined" },
-  { name: 'who is in a stub is refused as a stranger', file: command, from: 'state.participants.size === 0 || ', to: '' },
+  { name: 'who is in a stub is refused as a stranger', file: 'libs/domain/decide-parts.ts', from: 'participants.size === 0 || ', to: '' },
   { name: 'floods are let through', file: command, from: "if (waitMs !== undefined) return [{ type: 'refused', code: 'duplicate_flood', retryAfterMs: waitMs }]", to: '' },
   { name: 'the chain forgets what one decision says', file: 'libs/domain/chain.ts', from: 'before ? remembered(roomId, before) : entry.seq === 1', to: 'entry.seq === 1' },
   { name: 'the head of the chain left out of snapshots', file: shapes, from: "headHash: optional('string', headHash)", to: "headHash: optional('string', undefined)" },

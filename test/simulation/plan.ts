@@ -129,7 +129,7 @@ function anyPlan(random: Random): Plan {
       slowBufferBytes: SLOW_BUFFER_BYTES,
       replayStallMs: 5_000,
       roomsPerSocketMax: 10,
-      lingerMs: random.pick([1_500, 10_000]),
+      lingerMs: random.pick([300, 1_500, 10_000]),
       buffer: { recordsMax: random.pick([4, 12, 1_000]), bytesMax: 1_000_000 },
     },
     batchRecordsMax: random.pick([1, 4, 100]),

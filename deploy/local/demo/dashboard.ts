@@ -32,7 +32,7 @@ export async function dashboard(stage: Stage): Promise<void> {
   })
   await stage.step('read on the phone, the count clears on the till', async () => {
     const seat = phone.join(orderId(3))
-    await stage.until(() => seat.room.phase === 'live', 'the phone is not in')
+    await stage.until(() => seat.room.phase === 'live' && seat.events.length === 2, 'the phone has not the message')
     seat.room.markSeen(messageIndex)
     await inBoth(stage, [till, phone], ({ client }) => client.inbox.totals.unread === 0)
   })

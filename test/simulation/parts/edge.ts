@@ -58,7 +58,7 @@ export function startEdge(process: Process, servers: Servers, host: string, plan
     inbox.prune().catch(() => {})
     checkBounds(servers, process, chat, plan.roomsLimits, positions)
   })
-  process.every(5_000, 'sweep', () => {
+  process.every(2_000, 'sweep', () => {
     rooms.sweep()
     inbox.sweep()
   })
