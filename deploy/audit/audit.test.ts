@@ -84,6 +84,15 @@ describe('the audit', () => {
     expect(reportOf(ROOM, [topic([])], undefined)).toMatchObject({ found: false, room: undefined })
   })
 
+  test('what was cut off at the end is found where Postgres says by its position that it has it, also a whole room', () => {
+    const placed = { ...topic(history()), events: history().map((one) => ({ ...one, offset: BigInt(10 + one.seq) })) }
+    const cut = (seq: number, nextOffset: bigint): Source => ({ ...postgres(history().slice(0, seq)), headSeq: seq, nextOffset })
+    expect(found(cut(7, 20n), placed)).toEqual(['both 8 differs', 'both 9 differs'])
+    expect(found(cut(7, 19n), placed)).toEqual(['both 8 differs'])
+    expect(found(cut(7, 18n), placed), 'not written yet').toEqual([])
+    expect(found({ name: 'postgres', events: [], fromFirst: true, nextOffset: 99n }, placed)).toHaveLength(9)
+  })
+
   test('events of before the chain are told, and it is verified from where it begins', () => {
     const old = history().map((one) => {
       const { prevHash: _, ...event } = one.event

@@ -5,6 +5,7 @@ import { registryConfigFromEnv } from '#libs/kafka/avro.ts'
 import { kafkaConfigFromEnv } from '#libs/kafka/client.ts'
 import type { Env } from '#libs/runtime/env.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
+import { partitionOf } from '#libs/streams/murmur2.ts'
 import { type RoomAt, roomAt } from './room-at.ts'
 import { readPostgres, readTopic } from './sources.ts'
 import { type Break, compare, type Source, type Verified, verify } from './verify.ts'
@@ -25,15 +26,15 @@ export type AuditReport = {
 
 export async function audit(env: Env, { roomId, from, at }: AuditOptions, logger: Logger, signal: AbortSignal): Promise<AuditReport> {
   // Postgres first: whatever it has by then is in the topic, if that has kept it.
-  const postgres = from === 'topic' ? undefined : await postgresSource(env, roomId, logger)
+  const postgres = from === 'topic' ? undefined : await postgresSource(env, roomId, from === 'both' ? partitionOf(roomId, kafkaConfigFromEnv(env).partitions) : undefined, logger)
   const topic = from === 'postgres' ? undefined : await readTopic({ kafka: kafkaConfigFromEnv(env), registry: registryConfigFromEnv(env) }, roomId, logger, signal)
   return reportOf(roomId, [postgres, topic].filter((source) => source !== undefined), at)
 }
 
-async function postgresSource(env: Env, roomId: RoomId, logger: Logger): Promise<Source> {
+async function postgresSource(env: Env, roomId: RoomId, partition: number | undefined, logger: Logger): Promise<Source> {
   const pool = createPool(postgresConfigFromEnv(env, { poolMax: 1, statementTimeoutMs: 60_000, applicationName: 'audit' }), logger)
   try {
-    return await readPostgres(pool, roomId)
+    return await readPostgres(pool, roomId, partition)
   } finally {
     await pool.end()
   }

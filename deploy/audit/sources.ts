@@ -18,8 +18,11 @@ import type { AuditedEvent, Source, StoredContent } from './verify.ts'
 
 type Row = { seq: number; event_type: string; at_ms: number; body: RoomEvent; has_content: boolean; content: string | null; salt: string | null; payload: string | null; erased: boolean }
 
-/** The audit log of a room with what contents there still are, as of one moment. */
-export async function readPostgres(db: Queryable, roomId: RoomId): Promise<Source> {
+/** The audit log of a room with what contents there still are, as of one moment. @param partition of the room; undefined: its position is not asked for */
+export async function readPostgres(db: Queryable, roomId: RoomId, partition?: number): Promise<Source> {
+  // Before the rows: what is below it must be among them.
+  const position = partition === undefined ? undefined : await db.query<{ next_offset: string }>('SELECT next_offset::text FROM persisted_offsets WHERE topic = $1 AND partition = $2', [topics.roomEvents.name, partition])
+  const nextOffset = position?.rows[0]?.next_offset
   const { rows } = await db.query<Row & { head_seq: number | null }>(
     `SELECT e.seq, e.event_type, (extract(epoch FROM e.occurred_at) * 1000)::bigint AS at_ms, e.body,
             c.seq IS NOT NULL AS has_content, c.content, c.salt, c.payload, c.erased_at IS NOT NULL AS erased, r.head_seq
@@ -30,7 +33,7 @@ export async function readPostgres(db: Queryable, roomId: RoomId): Promise<Sourc
     [roomId],
   )
   const headSeq = rows.length > 0 ? rows[0]!.head_seq : ((await db.query<{ head_seq: number }>('SELECT head_seq FROM chat_rooms WHERE room_id = $1', [roomId])).rows[0]?.head_seq ?? null)
-  return { name: 'postgres', fromFirst: true, events: rows.map(eventOf), ...(headSeq !== null && { headSeq: Number(headSeq) }) }
+  return { name: 'postgres', fromFirst: true, events: rows.map(eventOf), ...(headSeq !== null && { headSeq: Number(headSeq) }), ...(nextOffset !== undefined && { nextOffset: BigInt(nextOffset) }) }
 }
 
 function eventOf(row: Row): AuditedEvent {
@@ -71,7 +74,7 @@ export async function readTopic({ kafka: kafkaConfig, registry }: TopicConfig, r
       if (records.length === 0) return
       const { after, read } = await readByRule({ codec, decidedOf: decisionFromAvro, concerns: ({ key }) => key === roomId }, position, records)
       position = after
-      for (const { decided } of read) if (decided.roomId === roomId) events.push(...decided.entries.filter(isRoomEvent).map(auditedOf))
+      for (const { record, decided } of read) if (decided.roomId === roomId) events.push(...decided.entries.filter(isRoomEvent).map((event) => ({ ...auditedOf(event), offset: record.offset })))
     }
     await Promise.race([readLog({ reader, offsets }, { topic, partition, from: low, upTo: high - 1n, onRecords, signal }), failed.promise])
     // Where retention has taken the beginning, the first marker that is left may come in the middle of a room.

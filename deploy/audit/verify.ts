@@ -15,6 +15,8 @@ export type AuditedEvent = {
   readonly content?: StoredContent
   /** What contradicts the event beside it, in words. */
   readonly contradiction?: string
+  /** Where the topic has it. */
+  readonly offset?: bigint
 }
 
 export type SourceName = 'postgres' | 'topic'
@@ -26,6 +28,8 @@ export type Source = {
   readonly fromFirst: boolean
   /** The head that the source itself claims. */
   readonly headSeq?: number
+  /** Of the room's partition: what is below it in the topic, the source itself claims to have. */
+  readonly nextOffset?: bigint
 }
 
 export type Break = { readonly source: SourceName | 'both'; readonly seq: number; readonly kind: 'gap' | 'hash' | 'unchained' | 'content' | 'row' | 'head' | 'differs'; readonly what: string }
@@ -94,8 +98,18 @@ function contentProblem({ event, content }: AuditedEvent, counts: { verified: nu
   return undefined
 }
 
-/** Where both have an event, they must say the same; and what the topic still holds of a room it holds to the end. */
+/**
+ * Where both have an event, they must say the same; what the topic still holds of a room it holds to the end; and what
+ * Postgres lacks there must be above its own position, or its last events were taken away, and its head with them.
+ */
 export function compare(postgres: Source, topic: Source): Break[] {
+  const { events, nextOffset = 0n } = postgres
+  const head = events.at(-1)?.seq ?? 0
+  const taken = topic.events.filter(({ seq, offset }) => seq > head && offset !== undefined && offset < nextOffset)
+  return [...differences(postgres, topic), ...taken.map(({ seq }): Break => ({ source: 'both', seq, kind: 'differs', what: 'is in the topic and below the position of Postgres, but not in Postgres' }))]
+}
+
+function differences(postgres: Source, topic: Source): Break[] {
   const inTopic = new Map(topic.events.map(({ seq, event }) => [seq, event]))
   const [first, last] = [topic.events[0]?.seq, topic.events.at(-1)?.seq]
   if (first === undefined || last === undefined) return []

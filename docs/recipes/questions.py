@@ -11,12 +11,15 @@ from fenced_log import Registry, entries, read_topic
 
 
 def fold_rooms(brokers: str, registry: Registry, prefix: str) -> dict:
+    """Rooms whose opening the topic still holds. Of older ones only the end is left after its retention: Postgres has them."""
     rooms: dict = {}
     for record in read_topic(brokers, registry, "room-events", prefix):
         for room_id, kind, event in entries(record):
             if kind == "RoomOpened":
                 roles = {p["userId"]: p["role"] for p in event["participants"]}
                 rooms[room_id] = {"kind": event.get("kind") or "order", "roles": roles, "messages": [], "reads": []}
+            elif room_id not in rooms:
+                continue
             elif kind == "ParticipantAdded":
                 rooms[room_id]["roles"][event["participant"]["userId"]] = event["participant"]["role"]
             elif kind == "MessageSent":

@@ -52,6 +52,31 @@ test('nothing is asked before it is started, and nothing is taken after it was s
   expect(client.inbox.chats.length).toBe(2)
 })
 
+test('started again while what it had asked for before is on its way, it misses nothing', async () => {
+  add(3)
+  const { model } = on.server
+  const client = on.newClient()
+  await client.connect()
+  // Stopped with the first page on its way, which is let go.
+  model.onRequest = ({ type }) => {
+    if (type !== 'sync') return undefined
+    client.inbox.stop()
+    return 'loseReply'
+  }
+  client.inbox.start()
+  await eventually(() => expect(asked('sync').length).toBe(1))
+  await client.inbox.archive('r-1')
+  expect(client.inbox.chats).toEqual([])
+  model.onRequest = () => undefined
+  const { userSeq, chat } = model.inbox.change('alice', 'r-4', 'roomAdded')
+  client.inbox.start()
+  const [connection] = [...model.connections]
+  connection!.send({ type: 'inboxPage', chats: [{ userSeq, ...chat }] })
+  connection!.send({ id: asked('sync')[0]!.id!, type: 'synced', userSeq, totals: model.inbox.totalsOf('alice') })
+  await isSynced(client)
+  expect(client.inbox.chats.map(({ roomId }) => roomId).sort()).toEqual(['r-1', 'r-2', 'r-3', 'r-4'])
+})
+
 test('a reconnect brings exactly what changed meanwhile', async () => {
   add(5)
   const { client, inbox, changes } = await synced()

@@ -72,6 +72,8 @@ export class InboxSession implements Inbox {
   #state: InboxState = emptyInbox
   #sorted: readonly ChatFields[] | undefined
   #refusals = 0
+  /** Syncs of this socket that were not answered yet. */
+  readonly #unanswered = new Set<object>()
   #saveDue = false
   #saving: Promise<void> = Promise.resolve()
   #loaded: Promise<void> | undefined
@@ -138,12 +140,13 @@ export class InboxSession implements Inbox {
     return this.setChat(roomId, { archived: on })
   }
 
-  /** A socket is up, or the storage has told what it has. */
+  /** A socket is up, the storage has told what it has, or what was asked for before a stop has come. */
   onOnline(): void {
     const userId = this.#options.userId()
     if (this.phase !== 'away' || userId === undefined || !this.#options.isOnline()) return
     void this.#loaded?.then(() => {
-      if (this.phase !== 'away' || !this.#options.isOnline()) return
+      // Of a sync that was stopped some pages may have been let go: those that still come would move the cursor over them.
+      if (this.phase !== 'away' || !this.#options.isOnline() || this.#unanswered.size > 0) return
       this.#refusals = 0
       this.#move(startSyncing(this.#state, userId))
       this.#sync()
@@ -152,6 +155,7 @@ export class InboxSession implements Inbox {
 
   onOffline(): void {
     this.#syncTimer.stop()
+    this.#unanswered.clear()
     this.#move(disconnected(this.#state))
   }
 
@@ -198,7 +202,11 @@ export class InboxSession implements Inbox {
 
   #sync(): void {
     this.#syncTimer.stop()
+    const asked = {}
+    this.#unanswered.add(asked)
     this.#options.request({ type: 'sync', cursor: this.cursor }, (reply) => {
+      this.#unanswered.delete(asked)
+      if (this.phase === 'away') return this.onOnline()
       if (reply.type === 'synced') {
         this.#refusals = 0
         this.onSynced(reply.userSeq, reply.totals)

@@ -1,6 +1,9 @@
 import tlds from 'tlds' with { type: 'json' }
 import { withoutUnseen } from './text-fold.ts'
 
+/** What is longer is the name of no host, so it is none of the allowed. */
+const HOST_CHARS_MAX = 253
+
 /** Which hosts a text may link to, and what is below them. */
 export type LinkMatcher = (text: string) => boolean
 
@@ -12,10 +15,11 @@ export type LinkMatcher = (text: string) => boolean
 export function linkMatcher(hosts: readonly string[]): LinkMatcher {
   const allowed = new Set(hosts.map(hostName))
   const isAllowed = (raw: string): boolean => {
+    if (raw.length > HOST_CHARS_MAX) return false
     const labels = hostName(raw)?.split('.') ?? []
     return labels.some((_, i) => allowed.has(labels.slice(i).join('.')))
   }
-  return (text) => withoutUnseen(text).toLowerCase().replaceAll('。', '.').split(/\s+/).some((token) => linksElsewhere(token, isAllowed))
+  return (text) => withoutUnseen(text).toLowerCase().replaceAll('。', '.').split(APART).some((token) => linksElsewhere(token, isAllowed))
 }
 
 /** As a browser understands it, in punycode. */
@@ -24,13 +28,23 @@ function hostName(raw: string): string | undefined {
   return URL.canParse(`http://${host}`) ? new URL(`http://${host}`).hostname : undefined
 }
 
+/** Never within a link: what comes behind one of these begins anew, also behind the path of an allowed host. */
+const APART = /[\s<>"`|“”„«»]+/u
 const PATH = /[/?#]/
+const HOST_END = /[\p{L}\p{M}\p{N}\]]/u
+const NAME_END = /[^._-]/u
+
+/** Up to the last character that may be its end. Not by one expression: it would begin anew at each character of a long tail. */
+function trimEnd(text: string, mayEnd: RegExp): string {
+  const chars = [...text]
+  return chars.slice(0, chars.findLastIndex((char) => mayEnd.test(char)) + 1).join('')
+}
 
 function linksElsewhere(token: string, isAllowed: (host: string) => boolean): boolean {
   const scheme = token.indexOf('://')
   if (scheme >= 0) {
     const authority = token.slice(scheme + 3).split(/[/?#\\]/, 1)[0]!
-    const host = authority.slice(authority.lastIndexOf('@') + 1).replace(/:\d*$/, '').replace(/[^\p{L}\p{M}\p{N}\]]+$/u, '')
+    const host = trimEnd(authority.slice(authority.lastIndexOf('@') + 1).replace(/:\d*$/, ''), HOST_END)
     // What follows an allowed host is its path.
     if (host !== '') return !isAllowed(host) || namesElsewhere(token.slice(0, scheme), isAllowed)
   }
@@ -42,7 +56,7 @@ function namesElsewhere(token: string, isAllowed: (host: string) => boolean): bo
   for (const part of token.split(/[^\p{L}\p{M}\p{N}._-]/u)) {
     end += part.length + 1
     for (const name of part.split(/\.{2,}/)) {
-      const host = name.replace(/^[._-]+/, '').replace(/[._-]+$/, '')
+      const host = trimEnd(name.replace(/^[._-]+/, ''), NAME_END)
       if (!isHost(host)) continue
       if (!isAllowed(host)) return true
       if (PATH.test(token.charAt(end - 1))) return false

@@ -34,10 +34,12 @@ function matchersOf(rules: ContentRules): Matchers {
  */
 export function contentRefusal(content: string, limits: RoomLimits, payload?: string): ErrorCode | undefined {
   const code = shapeRefusal(content, limits, payload !== undefined)
-  if (code) return code
-  const rules = limits.content
+  return code ?? textRefusal(payload === undefined ? [content] : [content, ...namesIn(payload)], limits.content)
+}
+
+/** Of whatever else people of a room are shown in somebody's words. */
+export function textRefusal(texts: readonly string[], rules: ContentRules): ErrorCode | undefined {
   if (rules.bannedWords.length === 0 && !rules.linkHosts) return undefined
-  const texts = payload === undefined ? [content] : [content, ...namesIn(payload)]
   for (const check of checks) {
     for (const text of texts) {
       const refusal = check(text, rules)

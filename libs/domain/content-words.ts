@@ -25,6 +25,12 @@ type Walk = {
 const GAP_MAX = 3
 /** Of the same character that count as one or more of it. */
 const RUN_MIN = 3
+/**
+ * Places at which a text may be inside a word, counted over all of it, and what each of its characters adds. What people
+ * write takes far less; what is made of `*` and ambiguous signs alone could take thousands for each character.
+ */
+const WALKS_MAX = 20_000
+const WALKS_PER_CHAR_MAX = 12
 
 /**
  * Finds whole words, in any case and with any accents, with unseen characters in them, with digits, signs and foreign
@@ -32,12 +38,12 @@ const RUN_MIN = 3
  * more, and with `*` for letters within. What merely contains one passes, but in scripts that put no spaces between words.
  *
  * All words are walked at once, so the cost is the text's length times the few places at which it may be inside a word:
- * no text makes it backtrack.
+ * no text makes it backtrack. A text with too many such places cannot be judged, and counts as one that has a word.
  */
 export function wordMatcher(words: readonly string[]): WordMatcher {
   const root = trieOf(words)
   if (root.next.size === 0) return () => false
-  return (text) => hasWord(root, signsOf(fold(text)))
+  return (text) => hasWord(root, signsOf(fold(text)), WALKS_MAX + WALKS_PER_CHAR_MAX * text.length)
 }
 
 /** Letters and digits, with a space between the words of a phrase; empty for what has none. */
@@ -77,9 +83,10 @@ function signsOf(text: string): Symbol[] {
   return signs
 }
 
-function hasWord(root: Node, signs: readonly Symbol[]): boolean {
+function hasWord(root: Node, signs: readonly Symbol[], walksMax: number): boolean {
   const start: Walk = { node: root, style: styles.open, gap: 0, hasSpace: false, literal: false, doubtful: false }
   let walks: readonly Walk[] = []
+  let walked = 0
   for (let i = 0; i < signs.length; i++) {
     const sign = signs[i]!
     const [before, after] = [signs[i - 1], signs[i + 1]]
@@ -89,6 +96,7 @@ function hasWord(root: Node, signs: readonly Symbol[]): boolean {
     const reached = new Map<number, Walk>()
     let found = false
     const reach = (walk: Walk) => {
+      walked++
       if (walk.gap === 0 && walk.node.isEnd && mayEnd && sign.char !== '*' && (walk.literal || !walk.doubtful)) found = true
       reached.set(keyOf(walk), walk)
     }
@@ -96,6 +104,7 @@ function hasWord(root: Node, signs: readonly Symbol[]): boolean {
     for (const walk of walks) {
       advance(walk, sign, true, reach)
       if (sign.kind !== 'letter' && sign.kind !== 'digit' && walk.gap < GAP_MAX) reach({ ...walk, gap: walk.gap + 1, hasSpace: walk.hasSpace || sign.kind === 'space' })
+      if (found || walked > walksMax) return true
     }
     if (found) return true
     walks = [...reached.values()]

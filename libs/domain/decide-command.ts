@@ -1,4 +1,4 @@
-import { contentRefusal, floodWaitMs } from './content-rules.ts'
+import { contentRefusal, floodWaitMs, textRefusal } from './content-rules.ts'
 import { contentHashOf, decideBlock, ignored, inSequence, isFullOfChanges, isStorable, mayBeStub, refused, targetOf, toSecond, unchanged } from './decide-parts.ts'
 import { decideCreateRoom, decideMembership, type MembershipCommand } from './decide-membership.ts'
 import { decideModeration, decideReport, isModeration, type ModerationCommand } from './decide-moderation.ts'
@@ -52,7 +52,7 @@ function decideAllowed(state: RoomState, command: Exclude<RoomCommand, Moderatio
     case 'deleteMessage':
       return decideChange(state, command, timeMs, limits)
     case 'react':
-      return decideReact(state, command, timeMs)
+      return decideReact(state, command, timeMs, limits)
     case 'reportMessage':
       return decideReport(state, command, timeMs)
     default:
@@ -114,9 +114,11 @@ function decideChange(state: RoomState, command: Command<'editMessage' | 'delete
   return inSequence(state, timeMs, [{ type: 'messageEdited', ...target, revision, by, clientMessageId, content, salt, contentHash: contentHashOf(salt, content) }])
 }
 
-function decideReact(state: RoomState, command: Command<'react'>, timeMs: number): readonly Entry[] {
+function decideReact(state: RoomState, command: Command<'react'>, timeMs: number, limits: RoomLimits): readonly Entry[] {
   const { senderId: by, clientMessageId, messageId, messageSeq, emoji, on } = command
   if (!isEmoji(emoji)) return refused('invalid_request')
+  const code = on ? textRefusal([emoji], limits.content) : undefined
+  if (code) return refused(code)
   if (isMuted(state)) return refused('message_not_allowed')
   const target = targetOf(state, messageId, messageSeq)
   if (typeof target === 'string') return refused(target)

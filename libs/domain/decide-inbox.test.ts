@@ -147,6 +147,14 @@ describe('properties', () => {
     )
   })
 
+  test('a portion that repeats the last message that he may see, with hidden ones behind it, is no new activity', () => {
+    const hidden = (messageCount: number): InboxChange => ({ type: 'messages', messageCount, mentions: [] })
+    const again = mergeMessages(update(room(1), 4, said(4, 3)), update(room(1), 6, hidden(5)))!
+    const before = [update(room(1), 1, entered()), update(room(1), 4, said(4, 3)), update(room(1), 5, said(5, 4)), set(room(1), { archived: true })]
+    expect(chatAfter(...before, again)).toEqual(chatAfter(...before, update(room(1), 6, hidden(5))))
+    expect(chatAfter(...before, again)).toMatchObject({ archived: true, messageCount: 5, last: { seq: 5 } })
+  })
+
   test('the fold that changes its own map is the fold', () => {
     fc.assert(
       fc.property(delivery, ([, delivered, turns]) => {

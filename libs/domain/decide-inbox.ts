@@ -101,18 +101,19 @@ function invitedChat(before: Chat | undefined, update: InboxUpdate, { kind }: In
   return { ...freshChat(before, update), status: 'invited', kind, messageCount: 0, seen: 0 }
 }
 
-/** The same in whatever portions the messages come: the numbers are absolute, and only one that he may see counts as activity. */
+/** The same in whatever portions the messages come, repeated too: the numbers are absolute, and only a later one that he may see counts as activity. */
 function withMessages(chat: Chat, { messageCount, seen: own, last, mentions }: InboxChange & { readonly type: 'messages' }): Chat {
   const seen = Math.max(chat.seen, own ?? 0)
   // Own messages come apart from those of others (`mergeMessages`).
-  const isCalledBack = own === undefined && last !== undefined && last.timestampMs >= chat.mutedUntilMs
+  const isNew = last !== undefined && last.seq > (chat.last?.seq ?? 0)
+  const isCalledBack = own === undefined && isNew && last.timestampMs >= chat.mutedUntilMs
   return {
     ...chat,
     messageCount: Math.max(chat.messageCount, messageCount),
     seen,
     mentions: unseenMentions([...chat.mentions, ...mentions], seen),
     archived: chat.archived && !isCalledBack,
-    ...(last && { last, lastActivityMs: later(chat, last.timestampMs) }),
+    ...(isNew && { last, lastActivityMs: later(chat, last.timestampMs) }),
   }
 }
 

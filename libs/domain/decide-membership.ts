@@ -1,3 +1,4 @@
+import { textRefusal } from './content-rules.ts'
 import { entering, inSequence, isStorable, isText, mayBeStub, refused, unchanged } from './decide-parts.ts'
 import type { UserId } from './ids.ts'
 import type { RoomCommand } from './inputs.ts'
@@ -17,6 +18,8 @@ export function decideCreateRoom(state: RoomState | undefined, command: Command<
   const ids = new Set(participants.map((p) => p.userId))
   if (ids.size !== participants.length || !ids.has(creatorId) || (kind === 'direct' && ids.size !== 2)) return refused('invalid_request')
   if (!isNameable(name) || !isMetadata(metadata)) return refused('invalid_request')
+  const code = textRefusal(name ? [name] : [], limits.content)
+  if (code) return refused(code)
   return inSequence(state, timeMs, [
     {
       type: 'roomOpened',
@@ -39,7 +42,7 @@ export function decideMembership(state: RoomState, command: MembershipCommand, t
     case 'removeParticipant':
       return decideRemove(state, command, then)
     case 'changeRoom':
-      return decideChangeRoom(state, command, then)
+      return decideChangeRoom(state, command, limits, then)
     case 'inviteMediator':
       return decideInvite(state, command, then)
     case 'acceptInvitation':
@@ -94,13 +97,15 @@ function heirOf(state: RoomState, owner: UserId): UserId | undefined {
   return (others.find(([, role]) => role === 'member') ?? others[0])?.[0]
 }
 
-function decideChangeRoom(state: RoomState, command: Command<'changeRoom'>, then: Then): readonly Entry[] {
+function decideChangeRoom(state: RoomState, command: Command<'changeRoom'>, limits: RoomLimits, then: Then): readonly Entry[] {
   const { name, metadata } = command
   if (state.kind !== 'group') return refused('wrong_room_kind')
   if (roleOf(state, command) !== 'owner') return refused('not_allowed')
   if (!isNameable(name) || !isMetadata(metadata)) return refused('invalid_request')
   const isSame = (name === undefined || name === (state.name ?? '')) && (metadata === undefined || isSameMetadata(metadata, state.metadata))
   if (isSame) return unchanged(state)
+  const code = textRefusal(name ? [name] : [], limits.content)
+  if (code) return refused(code)
   return then({ type: 'roomChanged', ...(name !== undefined && { name }), ...(metadata && { metadata }), ...asked(command) })
 }
 

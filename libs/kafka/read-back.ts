@@ -44,25 +44,26 @@ export async function readUpTo(reader: PositionedConsumer, options: ReadOptions)
 
 /**
  * Reads a compacted topic from its begin to the end, which others go on writing: what compaction takes away while this
- * reads was written anew before this ends, so it is met further up, in another round. The end may be no record.
+ * reads was written anew before this ends, so it is met further up, in another round. The end may be no record. Each end is
+ * one of committed transactions: nothing above the last is handed on, which may be the begin of one without its rest.
  */
 export async function readCompacted({ reader, offsets }: Deps, { topic, partition, onRecords, signal }: At): Promise<void> {
   let { low: from, high: end } = await offsets.range(topic, partition)
   for (let round = 0; round < ROUNDS_MAX && from < end; round++) {
     const upTo = end
-    const next = await read(reader, { topic, partition, from, upTo, onRecords, signal }, () => false, () => (reader.position(topic, partition) ?? 0n) >= upTo)
-    from = next ?? upTo
+    const below = (records: readonly InRecord[]) => onRecords(records.filter(({ offset }) => offset < upTo))
+    await read(reader, { topic, partition, from, upTo, onRecords: below, signal }, () => false, () => (reader.position(topic, partition) ?? 0n) >= upTo)
+    from = upTo
     end = (await offsets.range(topic, partition)).high
   }
 }
 
-/** Resolves with the position where it has stopped. */
 async function read(
   reader: PositionedConsumer,
   { topic, partition, from, upTo, onRecords, signal }: ReadOptions,
   isLast: (records: readonly InRecord[]) => boolean,
   isAtEnd: () => boolean = () => false,
-): Promise<bigint | undefined> {
+): Promise<void> {
   signal.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const onAbort = () => reject(signal.reason)
@@ -86,7 +87,6 @@ async function read(
         .catch(reject)
     })
     await promise
-    return reader.position(topic, partition)
   } finally {
     clearTimeout(stalled)
     clearInterval(poll)

@@ -101,16 +101,27 @@ const STATE = `
    WHERE n.user_id = $1 AND n.room_id = $2
    ORDER BY n.version DESC LIMIT 1`
 
-/** Removes what is older; a little at a time, so that nothing waits for it. @returns how many rows */
+const REMOVED_AT_ONCE = 1_000
+
+/** Removes all that is older; a little at a time, so that nothing waits for it. @returns how many rows */
 export async function removeOlder(pool: Pool, keptMs: number): Promise<number> {
+  let rows = 0
+  for (;;) {
+    const [notifications, shown] = await removeSome(pool, keptMs)
+    rows += notifications + shown
+    if (notifications < REMOVED_AT_ONCE && shown < REMOVED_AT_ONCE) return rows
+  }
+}
+
+async function removeSome(pool: Pool, keptMs: number): Promise<readonly [number, number]> {
   const removed = await pool.query(
-    `DELETE FROM notifications WHERE notification_id IN (SELECT notification_id FROM notifications WHERE updated_at < now() - $1 * interval '1 millisecond' ORDER BY updated_at LIMIT 1000)`,
-    [keptMs],
+    `DELETE FROM notifications WHERE notification_id IN (SELECT notification_id FROM notifications WHERE updated_at < now() - $1 * interval '1 millisecond' ORDER BY updated_at LIMIT $2)`,
+    [keptMs, REMOVED_AT_ONCE],
   )
   const shown = await pool.query(
-    `DELETE FROM notifications_shown s USING (SELECT user_id, room_id, target FROM notifications_shown WHERE begun_at < now() - $1 * interval '1 millisecond' ORDER BY begun_at LIMIT 1000) o
+    `DELETE FROM notifications_shown s USING (SELECT user_id, room_id, target FROM notifications_shown WHERE begun_at < now() - $1 * interval '1 millisecond' ORDER BY begun_at LIMIT $2) o
       WHERE s.user_id = o.user_id AND s.room_id = o.room_id AND s.target = o.target`,
-    [keptMs],
+    [keptMs, REMOVED_AT_ONCE],
   )
-  return removed.rowCount + shown.rowCount
+  return [removed.rowCount, shown.rowCount]
 }

@@ -4,7 +4,7 @@ import { BatchingProducer } from '#libs/kafka/batching-producer.ts'
 import { createKafkaClient } from '#libs/kafka/client.ts'
 import { type FollowedLog, followInGroup } from '#libs/kafka/follow-in-group.ts'
 import { OffsetsAdmin } from '#libs/kafka/topics-admin.ts'
-import { createPool } from '#libs/postgres/pool.ts'
+import { createPool, type Pool } from '#libs/postgres/pool.ts'
 import { type ActiveUsers, createActiveUsers } from '#libs/redis/active-users.ts'
 import { createRedis } from '#libs/redis/client.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
@@ -81,8 +81,7 @@ export async function startNotifier(config: NotifierConfig) {
     logger,
   })
   releasers.add(() => following.close())
-  const removal = setInterval(() => void removeOlder(pool, config.keptMs).catch((err: unknown) => logger.warn({ err }, 'old notifications cannot be removed now')), REMOVE_EVERY_MS)
-  releasers.add(() => clearInterval(removal))
+  releasers.add(startRemoval(pool, config.keptMs, logger))
   logger.info({ metricsPort: health.port, channels }, 'started')
   return {
     logger,
@@ -94,6 +93,17 @@ export async function startNotifier(config: NotifierConfig) {
       return releasers.releaseAll()
     },
   }
+}
+
+/** One after the other: the first, after a long time without, may take longer than the pause. @returns what ends it */
+function startRemoval(pool: Pool, keptMs: number, logger: Logger): () => void {
+  let removing: Promise<void> | undefined
+  const removal = setInterval(() => {
+    removing ??= removeOlder(pool, keptMs)
+      .then(() => {}, (err: unknown) => logger.warn({ err }, 'old notifications cannot be removed now'))
+      .finally(() => (removing = undefined))
+  }, REMOVE_EVERY_MS)
+  return () => clearInterval(removal)
 }
 
 function createFollower({ config, codec, store, activeUsers, metrics, logger }: Parts, partition: number, log: FollowedLog): Follower {

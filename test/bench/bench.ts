@@ -11,7 +11,8 @@ export type Bench = {
   readonly signal: AbortSignal
 }
 
-export type SystemName = 'order-chat' | 'raw' | 'usual' | 'fan-out'
+/** rooms-only: order-chat without the lists of chats and the notifications. */
+export type SystemName = 'order-chat' | 'rooms-only' | 'raw' | 'usual' | 'fan-out'
 export type Systems = Readonly<Partial<Record<SystemName, System>>>
 
 export type BenchOptions = {

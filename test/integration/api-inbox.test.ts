@@ -65,6 +65,21 @@ describe("one's own list of chats", () => {
     expect((await f.get('/me/inbox/changes', 'host')).body.chats[0]).toMatchObject({ roomId: 'left', unread: 0, lastMessage: null })
   })
 
+  test('the last message is shown to who is in the room, whatever his list still says', async () => {
+    const room = await (await new PersistedRoom(f.pool, 'closed-to').open(['cust', 'customer'], ['lodger', 'vendor'])).say('cust', 'hello')
+    const last = { seq: 2, messageIndex: 1, messageId: '00000000-0000-5000-8000-000000000001' as MessageId, senderId: 'cust' as UserId, timestampMs: room.timeMs }
+    await storeChats(f.pool, 'lodger', [storedChat('closed-to', 1, { messageCount: 1, last })], totals)
+    const shown = async () => [(await f.get('/me/inbox', 'lodger')).body.chats[0].lastMessage, (await f.get('/me/inbox/changes', 'lodger')).body.chats[0].lastMessage]
+    expect(await shown()).toMatchObject([{ content: 'hello' }, { content: 'hello' }])
+    // He left, and came again to what begins with his coming.
+    await f.pool.query("UPDATE room_participants SET since_seq = 3 WHERE room_id = 'closed-to' AND user_id = 'lodger'")
+    expect(await shown()).toMatchObject([{ content: 'hello' }, { content: 'hello' }])
+    await f.pool.query("UPDATE chat_rooms SET history = 'fromJoin' WHERE room_id = 'closed-to'")
+    expect(await shown()).toEqual([null, null])
+    await f.pool.query("DELETE FROM room_participants WHERE room_id = 'closed-to' AND user_id = 'lodger'")
+    expect(await shown()).toEqual([null, null])
+  })
+
   test('of a user with very many chats costs one walk through them', async () => {
     await f.pool.query(
       `INSERT INTO user_chats SELECT 'busy', 'r' || i, i, 'in', 1, 'order', 'vendor', NULL, 5, 3, '{}', i, NULL, false, 0, false FROM generate_series(1, 10000) i`,

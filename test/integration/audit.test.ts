@@ -79,6 +79,12 @@ describe('npm run audit', () => {
     expect(room.messages).toMatchObject([{ content: null, erased: true, revision: 1 }, { content: 'two' }, {}])
   })
 
+  test('whoever cuts off the end of a room, with its head, is found by the topic', async () => {
+    await talk('cut-off')
+    await tamper('chat_rooms', 'WITH gone AS (DELETE FROM room_events WHERE room_id = $1 AND seq = 6) UPDATE chat_rooms SET head_seq = 5 WHERE room_id = $1', ['cut-off'])
+    expect(await report('cut-off')).toMatchObject({ code: 1, breaks: [{ source: 'both', seq: 6, kind: 'differs' }] })
+  })
+
   test.each([
     ['who said it', 'room_events', `UPDATE room_events SET body = jsonb_set(body, '{senderId}', '"eve"') WHERE room_id = $1 AND seq = 3`, { source: 'both', seq: 3, kind: 'differs' }, { source: 'postgres', seq: 4, kind: 'hash' }],
     ['an event', 'room_events', 'DELETE FROM room_events WHERE room_id = $1 AND seq = 3', { source: 'postgres', seq: 3, kind: 'gap' }, { source: 'postgres', seq: 3, kind: 'gap' }],

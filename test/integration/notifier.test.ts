@@ -7,11 +7,13 @@ import webPush from 'web-push'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
 import { postgresConfigFromEnv } from '#libs/postgres/config.ts'
 import { createPool } from '#libs/postgres/pool.ts'
+import { withTransaction } from '#libs/postgres/transaction.ts'
 import { createActiveUsers } from '#libs/redis/active-users.ts'
 import { createPresenceStore, presenceStoreLimits } from '#libs/redis/presence-store.ts'
 import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
 import type { Payload } from '../../services/notifier/core/delivery.ts'
 import { notificationIdOf } from '../../services/notifier/core/judge.ts'
+import { removeOlder } from '../../services/notifier/delivery-store.ts'
 import { createNotificationStore } from '../../services/notifier/store.ts'
 import { useStack } from '../support/stack.ts'
 import { System } from '../support/system.ts'
@@ -241,6 +243,73 @@ test('of two notifiers on one partition one writes, and the other writes nothing
     // Read again from an older position, what was told and closed is not told anew.
     const closing = { userId: user('zoe'), roomId: room('r6'), userSeq: 2, seen: 1, count: 0, badge: 0, closes: undefined, closesInvitation: true }
     expect(await one.apply(99, after, after, { settlements: [closing], notices: [notice] })).toEqual({ told: 0, closed: 1, jobs: 0 })
+  } finally {
+    await pool.end()
+  }
+})
+
+test('what is closed by hand stays closed: by what comes due only then, and by what is read in part at the same moment', async () => {
+  const pool = createPool(postgresConfigFromEnv({ POSTGRES_URL: system.names.postgresUrl }), silent)
+  try {
+    const store = createNotificationStore(pool, { sqs: false, webhook: false, webPush: false }, async () => 0n)
+    const at = (nextOffset: bigint): ReadPosition => ({ nextOffset, ownerEpoch: 3n, lastSources: new Map() })
+    const before = await store.readPosition(97)
+    const notice = (first: number, last: number, roomId: string) => ({
+      notificationId: notificationIdOf(user('yan'), room(roomId), String(first)), userId: user('yan'), roomId: room(roomId), kind: 'message' as const, firstIndex: first, lastIndex: last, lastSeq: last, count: last,
+      senderId: user('bob'), roomKind: 'group' as const, roomName: 'n', badge: last, userSeq: last,
+    })
+    const openIn = async (roomId: string) => (await pool.query("SELECT first_index AS first, last_index AS last FROM notifications WHERE user_id = 'yan' AND room_id = $1 AND read_at IS NULL", [roomId])).rows
+    await store.apply(97, before, at(1n), { settlements: [], notices: [notice(1, 3, 'r7'), notice(1, 3, 'r8')] })
+    await pool.query("UPDATE notifications SET read_at = now(), closed_by = 'read' WHERE user_id = 'yan' AND room_id = 'r7'")
+    // The grace of the second message of the burst is over.
+    expect(await store.apply(97, at(1n), at(2n), { settlements: [], notices: [notice(2, 3, 'r7')] })).toMatchObject({ told: 0 })
+    expect(await store.apply(97, at(2n), at(3n), { settlements: [], notices: [notice(4, 4, 'r7')] })).toMatchObject({ told: 1 })
+    expect(await openIn('r7')).toEqual([{ first: 4, last: 4 }])
+
+    const part = { userId: user('yan'), roomId: room('r8'), userSeq: 4, seen: 1, count: 2, badge: 2, closes: undefined, closesInvitation: true }
+    let settled: Promise<unknown> | undefined
+    await withTransaction(pool, 'read committed', async (hand) => {
+      await hand.query("UPDATE notifications SET read_at = now(), closed_by = 'read' WHERE user_id = 'yan' AND room_id = 'r8'")
+      settled = store.apply(97, at(3n), at(4n), { settlements: [part], notices: [] })
+      await soon(async () => expect((await pool.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE notifications%' AND datname = current_database()")).rowCount).toBe(1))
+    })
+    expect(await settled).toMatchObject({ closed: 0 })
+    expect(await openIn('r8')).toEqual([])
+  } finally {
+    await pool.end()
+  }
+})
+
+test('a change is told also where a worker takes the job of the one before just then', async () => {
+  const pool = createPool(postgresConfigFromEnv({ POSTGRES_URL: system.names.postgresUrl }), silent)
+  try {
+    const store = createNotificationStore(pool, { sqs: true, webhook: false, webPush: false }, async () => 0n)
+    const before = await store.readPosition(96)
+    const notice = {
+      notificationId: notificationIdOf(user('wes'), room('r9'), '1'), userId: user('wes'), roomId: room('r9'), kind: 'message' as const, firstIndex: 1, lastIndex: 1, lastSeq: 1, count: 1,
+      senderId: user('bob'), roomKind: 'group' as const, roomName: 'n', badge: 1, userSeq: 1,
+    }
+    await pool.query("SELECT graphile_worker.add_job('sqs', json_build_object('userId', 'wes', 'roomId', 'r9', 'subscriptionId', NULL), run_at => now() + interval '1 hour', job_key => 'sqs wes r9')")
+    let applied: Promise<unknown> | undefined
+    await withTransaction(pool, 'read committed', async (worker) => {
+      await worker.query("UPDATE graphile_worker._private_jobs SET locked_at = now(), locked_by = 'worker' WHERE key = 'sqs wes r9'")
+      applied = store.apply(96, before, { nextOffset: 1n, ownerEpoch: 3n, lastSources: new Map() }, { settlements: [], notices: [notice] })
+      await soon(async () => expect((await pool.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%add_jobs%' AND datname = current_database() AND pid <> pg_backend_pid()")).rowCount).toBe(1))
+    })
+    expect(await applied).toEqual({ told: 1, closed: 0, jobs: 1 })
+    await soon(async () => expect(await queued('wes')).toMatchObject([{ type: 'notification', count: 1 }]))
+  } finally {
+    await pool.end()
+  }
+})
+
+test('what is older than it is kept goes, however much it is', async () => {
+  const pool = createPool(postgresConfigFromEnv({ POSTGRES_URL: system.names.postgresUrl }), silent)
+  try {
+    await pool.query("INSERT INTO notifications_shown (user_id, room_id, target, version, begun_at) SELECT 'xia', 'r' || i, 'sqs', 1, now() - interval '40 days' FROM generate_series(1, 2500) i")
+    await pool.query("INSERT INTO notifications_shown (user_id, room_id, target, version) VALUES ('xia', 'r0', 'sqs', 1)")
+    expect(await removeOlder(pool, 30 * 24 * 3_600_000)).toBe(2_500)
+    expect((await pool.query("SELECT room_id FROM notifications_shown WHERE user_id = 'xia'")).rows).toEqual([{ room_id: 'r0' }])
   } finally {
     await pool.end()
   }

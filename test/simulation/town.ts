@@ -80,7 +80,7 @@ export function build(world: World, plan: Plan): Town {
   const slots = (count: number, name: string, start: (slot: string) => ConstructorParameters<typeof Slot>[2]) => Array.from({ length: count }, (_, i) => new Slot(world, `${name}-${i + 1}`, start(`${name}-${i + 1}`)))
   const rooms = Array.from({ length: plan.rooms }, (_, i) => `order-${i + 1}` as RoomId)
   const trio = [customerOf(rooms[0]!), vendorOf(rooms[0]!), RIDERS[0]!] as const
-  const conversations = plan.conversations ? conversationsOf(rooms[0]!, trio, world.random.pick(['all', 'fromJoin'] as const)) : []
+  const conversations = plan.conversations ? conversationsOf(rooms[0]!, trio, world.random.pick(['all', 'fromJoin', 'fromJoin'] as const)) : []
   const everybody = [...rooms.flatMap((roomId) => [customerOf(roomId), vendorOf(roomId)]), ...RIDERS]
   return {
     world,

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { ChatFields } from '#libs/domain/frames.ts'
 import type { RoomId, UserId } from '#libs/domain/ids.ts'
-import type { InboxTotals } from '#libs/domain/inbox.ts'
+import { CHATS_MAX, type InboxTotals } from '#libs/domain/inbox.ts'
 import { byActivity, disconnected, emptyInbox, forgotten, type InboxState, onChange, onPage, onSynced, restored, snapshotOf, startSyncing } from './inbox-state.ts'
 
 const alice = 'alice' as UserId
@@ -127,4 +127,18 @@ test('whatever is lost, cut or restarted, once a sync has ended the list is as t
     }),
     { numRuns: 500 },
   )
+})
+
+test('a first sync of as many chats as there may be takes no longer for each page than its list', () => {
+  let state = startSyncing({ ...emptyInbox, phase: 'away' }, alice)
+  let copies = 0
+  for (let page = 0; page < 100; page++) {
+    const before = state.chats
+    state = onPage(state, Array.from({ length: 100 }, (_, i) => ({ userSeq: page * 100 + i + 1, ...chat(`r${page * 100 + i}`, { lastActivityMs: page * 100 + i }) }))).state
+    copies += state.chats === before ? 0 : 1
+  }
+  expect([state.chats.size, copies]).toEqual([CHATS_MAX, 100])
+  // Above it those without activity for longest go, and of who is listed nobody else.
+  const more = onPage(state, [1, 2, 3].map((i) => ({ userSeq: CHATS_MAX + i, ...chat(`new${i}`, { lastActivityMs: CHATS_MAX + i }) }))).state
+  expect([more.chats.size, ['r0', 'r2', 'r3', 'new3'].map((id) => more.chats.has(id as RoomId))]).toEqual([CHATS_MAX, [false, false, true, true]])
 })

@@ -65,14 +65,14 @@ export const disconnected = (state: InboxState): InboxState => (state.phase === 
 /** Each chat as it is now, in the order of its last change; everything up to the last of them has come. */
 export function onPage(state: InboxState, page: InboxPageFrame['chats']): InboxStep {
   if (!isOn(state)) return nothing(state)
-  let { cursor, chats } = state
+  let { cursor } = state
   const changed: ChatFields[] = []
   for (const { userSeq, ...chat } of page) {
     if (userSeq <= cursor) continue
     cursor = userSeq
-    chats = withChat(chats, chat)
     changed.push(chat)
   }
+  const chats = withChats(state.chats, changed)
   // One that nobody has asked for: the server reads again, and says when it is done.
   return { state: { ...state, phase: cursor > state.cursor ? 'syncing' : state.phase, cursor, chats, fruitless: cursor > state.cursor ? 0 : state.fruitless }, outcome: 'nothing', changed }
 }
@@ -87,7 +87,7 @@ export function onChange(state: InboxState, { userSeq, chat, totals }: Change): 
   const { phase, cursor, fruitless } = state
   if (phase !== 'live' || userSeq <= cursor) return nothing(state)
   if (userSeq > cursor + 1) return { state: { ...state, phase: 'syncing', fruitless: fruitless + 1 }, outcome: 'sync', changed: [] }
-  return { state: { ...state, cursor: userSeq, chats: withChat(state.chats, chat), totals, fruitless: 0 }, outcome: 'nothing', changed: [chat] }
+  return { state: { ...state, cursor: userSeq, chats: withChats(state.chats, [chat]), totals, fruitless: 0 }, outcome: 'nothing', changed: [chat] }
 }
 
 /** From a heartbeat: what the server believes to have handed on. */
@@ -98,14 +98,18 @@ export const onHead = (state: InboxState, userSeq: number): InboxStep =>
 export const byActivity = ({ chats }: InboxState): ChatFields[] =>
   [...chats.values()].sort((a, b) => b.lastActivityMs - a.lastActivityMs || (a.roomId < b.roomId ? 1 : a.roomId > b.roomId ? -1 : 0))
 
-function withChat(before: ReadonlyMap<RoomId, ChatFields>, chat: ChatFields): ReadonlyMap<RoomId, ChatFields> {
+/** Copied once for all of a page: a list may be long, and so a first sync have many pages. */
+function withChats(before: ReadonlyMap<RoomId, ChatFields>, changed: readonly ChatFields[]): ReadonlyMap<RoomId, ChatFields> {
+  if (changed.length === 0) return before
   const chats = new Map(before)
-  if (chat.status === 'left') chats.delete(chat.roomId)
-  else chats.set(chat.roomId, chat)
+  for (const chat of changed) {
+    if (chat.status === 'left') chats.delete(chat.roomId)
+    else chats.set(chat.roomId, chat)
+  }
   if (chats.size <= CHATS_MAX) return chats
   // The server forgets ended chats without a word; a list that was never begun anew must not grow for ever.
-  const oldest = [...chats.values()].reduce((a, b) => (b.lastActivityMs < a.lastActivityMs ? b : a))
-  chats.delete(oldest.roomId)
+  const oldest = [...chats.values()].sort((a, b) => a.lastActivityMs - b.lastActivityMs).slice(0, chats.size - CHATS_MAX)
+  for (const { roomId } of oldest) chats.delete(roomId)
   return chats
 }
 

@@ -12,7 +12,7 @@ import { inboxChanges, inboxChangesQuery, inboxPage, inboxQuery, myChatAnswer, m
 import { type ShownMessage, viewsOf } from '../reading.ts'
 import { errorResponses } from '../schemas.ts'
 import { type ChatOfUser, selectInbox, selectInboxChanges } from '../sql/inbox.ts'
-import { selectMessagesAt } from '../sql/messages.ts'
+import { selectShownMessagesAt } from '../sql/messages.ts'
 
 /** One's own list of chats. */
 export const inboxRoutes: FastifyPluginCallbackTypebox<{ readonly db: Queryable }> = (app, { db }, done) => {
@@ -62,10 +62,10 @@ export const inboxRoutes: FastifyPluginCallbackTypebox<{ readonly db: Queryable 
   done()
 }
 
-/** With the last message of each, for who is in its room. */
+/** With the last message of each, for who is in its room: also by the room itself, which may know of his removal before his list does. */
 async function shown(db: Queryable, userId: UserId, chats: readonly ChatOfUser[]) {
   const places = chats.flatMap(({ roomId, status, last }) => (status === 'in' && last ? [{ roomId, seq: last.seq }] : []))
-  const views = new Map<string, ShownMessage>((await viewsOf(db, await selectMessagesAt(db, userId, places))).map((view) => [view.roomId, view]))
+  const views = new Map<string, ShownMessage>((await viewsOf(db, await selectShownMessagesAt(db, userId, places))).map((view) => [view.roomId, view]))
   return chats.map((chat) => ({ ...chatFields(chat), userSeq: chat.userSeq, lastMessage: views.get(chat.roomId) ?? null }))
 }
 

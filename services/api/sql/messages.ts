@@ -38,16 +38,27 @@ export async function selectMessages(db: Queryable, viewer: UserId, roomId: Room
   return rows
 }
 
-/** The messages at these places, in no particular order. */
-export async function selectMessagesAt(db: Queryable, viewer: UserId, places: readonly { readonly roomId: RoomId; readonly seq: number }[]): Promise<readonly MessageRow[]> {
+// One by one along the index: without LIMIT a planner that has no statistics yet reads whole tables.
+const at = (condition = '') => `
+  SELECT one.*
+    FROM unnest($1::text[], $2::bigint[]) AS asked (room_id, seq),
+         LATERAL (SELECT ${columns('$3')} FROM chat_messages m ${JOINS} WHERE m.room_id = asked.room_id AND m.seq = asked.seq ${condition} LIMIT 1) AS one`
+const AT = at()
+const AT_IF_SHOWN = at(`AND EXISTS (
+           SELECT FROM room_participants p JOIN chat_rooms r USING (room_id)
+            WHERE p.user_id = $3 AND p.room_id = m.room_id AND (r.history = 'all' OR m.seq >= p.since_seq))`)
+
+type Place = { readonly roomId: RoomId; readonly seq: number }
+
+/** The messages at these places, in no particular order. The viewer may see them. */
+export const selectMessagesAt = (db: Queryable, viewer: UserId, places: readonly Place[]): Promise<readonly MessageRow[]> => messagesAt(db, AT, viewer, places)
+
+/** As `selectMessagesAt`; of any places, those that the viewer may see now, as one of the room's people. */
+export const selectShownMessagesAt = (db: Queryable, viewer: UserId, places: readonly Place[]): Promise<readonly MessageRow[]> => messagesAt(db, AT_IF_SHOWN, viewer, places)
+
+async function messagesAt(db: Queryable, statement: string, viewer: UserId, places: readonly Place[]): Promise<readonly MessageRow[]> {
   if (places.length === 0) return []
-  const { rows } = await db.query<MessageRow>(
-    // One by one along the index: without LIMIT a planner that has no statistics yet reads whole tables.
-    `SELECT one.*
-       FROM unnest($1::text[], $2::bigint[]) AS asked (room_id, seq),
-            LATERAL (SELECT ${columns('$3')} FROM chat_messages m ${JOINS} WHERE m.room_id = asked.room_id AND m.seq = asked.seq LIMIT 1) AS one`,
-    [places.map(({ roomId }) => roomId), places.map(({ seq }) => seq), viewer],
-  )
+  const { rows } = await db.query<MessageRow>(statement, [places.map(({ roomId }) => roomId), places.map(({ seq }) => seq), viewer])
   return rows
 }
 

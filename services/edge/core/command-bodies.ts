@@ -49,8 +49,18 @@ export function roomOfRequest(connection: Connection, frame: DurableFrame): Room
   return directRoomId(userId, other)
 }
 
+/** A UUID may come in capitals, and the history finds it so; to the room a message has one spelling. */
+export function inOwnSpelling(frame: DurableFrame): DurableFrame {
+  if (isAboutMessage(frame)) return { ...frame, messageId: frame.messageId.toLowerCase() as MessageId }
+  return frame.type === 'sendMessage' && frame.replyTo !== undefined ? { ...frame, replyTo: frame.replyTo.toLowerCase() as MessageId } : frame
+}
+
 /** The message that a request is about. */
-export const targetOf = (frame: DurableFrame): MessageId | undefined => ('messageId' in frame ? frame.messageId : undefined)
+export const targetOf = (frame: DurableFrame): MessageId | undefined => (isAboutMessage(frame) ? frame.messageId : undefined)
+
+/** In others a field of this name is nobody's, and may be anything. */
+const isAboutMessage = (frame: DurableFrame): frame is Extract<DurableFrame, { readonly messageId: MessageId }> =>
+  frame.type === 'editMessage' || frame.type === 'deleteMessage' || frame.type === 'react' || frame.type === 'reportMessage'
 
 export type BodyContext = { readonly roomId: RoomId; readonly senderId: UserId; readonly limits: RoomLimits; readonly newSalt: () => string }
 

@@ -182,6 +182,21 @@ describe('messages with more than text', () => {
     expect(b.socket.ofType('newMessage').slice(-2)).toMatchObject([{ replyTo: old, replyToSeq: 2 }, { replyTo: recent, replyToSeq: 3 }])
   })
 
+  test('a message is the same however its id is written', async () => {
+    const messageId = sent('first', 'group')
+    const [a, b] = [await edge.joined('customer', 'group'), await edge.joined('vendor', 'group')]
+    edge.persist()
+    const shouted = messageId.toUpperCase()
+    await ask(a, { id: 1, type: 'editMessage', roomId: 'group', messageId: shouted, message: 'second' })
+    await ask(a, { id: 2, type: 'sendMessage', roomId: 'group', replyTo: shouted, message: 'about it' })
+    await ask(a, { id: 3, type: 'deleteMessage', roomId: 'group', messageId: shouted })
+    expect(a.socket.repliesTo(1)).toMatchObject([{ type: 'ack', messageId, event: { messageId, revision: 1 } }])
+    expect(a.socket.repliesTo(3)).toMatchObject([{ type: 'ack', messageId }])
+    expect(b.socket.ofType('newMessage').at(-1)).toMatchObject({ seq: 4, replyTo: messageId, replyToSeq: 2 })
+    await ask(a, { id: 4, type: 'react', roomId: 'group', messageId: shouted, emoji: '👍' })
+    expect(a.socket.repliesTo(4), 'what was deleted stays so').toMatchObject([{ type: 'error', code: 'message_deleted' }])
+  })
+
   test('without the history it goes without', async () => {
     const old = sent('old', 'group')
     edge.persist()

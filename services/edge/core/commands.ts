@@ -6,7 +6,7 @@ import type { RoomLimits } from '#libs/domain/limits.ts'
 import { type Entry, isRoomEvent, type RoomEvent } from '#libs/domain/room.ts'
 import type { Decision } from '#libs/streams/avro-shapes.ts'
 import { ackOf, repeatedAckOf, unchangedAckOf } from './acks.ts'
-import { bodyOf, type DurableFrame, needsNoJoin, roomOf, roomOfRequest, targetOf } from './command-bodies.ts'
+import { bodyOf, type DurableFrame, inOwnSpelling, needsNoJoin, roomOf, roomOfRequest, targetOf } from './command-bodies.ts'
 import type { Connection } from './connection.ts'
 import { errorFrame, errorFrameOf } from './frames.ts'
 import type { Lookups } from './lookups.ts'
@@ -65,7 +65,8 @@ export class Commands {
    * Sends off what becomes an event; its ack comes through the log. In its socket's turn, so that what one sender asks for
    * reaches the log in his order. @throws ChatError for what is refused here already
    */
-  async request(connection: Connection, frame: DurableFrame): Promise<void> {
+  async request(connection: Connection, asked: DurableFrame): Promise<void> {
+    const frame = inOwnSpelling(asked)
     const { limits, newSalt, newClientMessageId } = this.#options
     const { userId: senderId } = connection.speaker
     const roomId = roomOfRequest(connection, frame)

@@ -2,7 +2,7 @@ import type { Bench, BenchOptions, Scenario, Section, SystemName, Table, Verdict
 import { isGeneratorsLimit, measureRates, type RateResult, sum } from '../measure-rates.ts'
 import { formatted, formattedSpread, ratiosOf, spreadOf } from '../stats.ts'
 
-const NAMES = ['order-chat', 'raw', 'usual', 'fan-out'] as const
+const NAMES = ['order-chat', 'rooms-only', 'raw', 'usual', 'fan-out'] as const
 
 /** Where others had more of the machine than this, the figures say it. */
 const OTHERS_MAX = 0.05

@@ -55,6 +55,12 @@ export class DirectSender {
     this.#ask(roomId, random.pick(MODERATORS) as UserId, body)
   }
 
+  /** The owner of a group lets somebody in, gives him another role, or takes him out. */
+  comeAndGo({ roomId, creatorId }: Conversation, userId: UserId): void {
+    const { random } = this.#process.world
+    this.#ask(roomId, creatorId, random.chance(0.75) ? { type: 'addParticipant', userId, role: random.pick(['member', 'observer', 'owner']) } : { type: 'removeParticipant', userId })
+  }
+
   create({ roomId, creatorId, create }: Conversation): void {
     this.#ask(roomId, creatorId, create)
   }

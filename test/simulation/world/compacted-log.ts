@@ -97,9 +97,11 @@ export class CompactedLog {
       while (from < upTo) {
         const begin = from
         const { records, next } = await abortable(process.call(`fetch ${this.name} @${begin}`, () => this.#fetch(begin, upTo, kafka.fetchRecords()), { latencyMs: kafka.takeoverMs(process) }), signal)
-        await onRecords(records)
+        // What is above may be the begin of a transaction without its rest.
+        await onRecords(records.filter(({ offset }) => offset < upTo))
         from = next
       }
+      from = upTo
       end = await askEnd()
     }
   }

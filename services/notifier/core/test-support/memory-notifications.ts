@@ -47,6 +47,8 @@ export class MemoryNotifications implements NotificationStore {
   #tell(notice: Notice): boolean {
     if (this.rows.some((row) => row.notificationId === notice.notificationId && row.closedBy !== undefined)) return false
     const row = this.open(notice.userId, notice.roomId)
+    const last = this.rows.filter(({ userId, roomId }) => userId === notice.userId && roomId === notice.roomId).sort((a, b) => b.version - a.version)[0]
+    if (!row && last && last.lastSeq >= notice.lastSeq) return false
     if (!row) {
       if (this.rows.some(({ notificationId }) => notificationId === notice.notificationId)) throw new Error(`${notice.notificationId} is there twice`)
       this.rows.push({ ...notice, version: ++this.#version, closedBy: undefined })
