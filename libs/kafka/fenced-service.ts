@@ -54,6 +54,8 @@ export type FencedServiceOptions<Prepared> = {
   readonly transactionalId: string
   readonly ownerId: string
   readonly inputTopics: readonly TopicName[]
+  /** Of the inputs. Default: whatever is there at once. */
+  readonly fetch?: { readonly minBytes: number; readonly waitMs: number }
   readonly logTopic: TopicName
   readonly stateTopic: TopicName
   readonly deadLetterTopic: TopicName
@@ -82,6 +84,7 @@ export async function startFencedService<Prepared>(options: FencedServiceOptions
   let assigned = false
   const consumer = new PositionedConsumer(kafka, {
     topics: inputTopics,
+    ...(options.fetch && { fetch: options.fetch }),
     group: {
       id: groupId,
       assigner: coPartitionedAssigner(kafka.config.partitions, () => tasks.partitions()),

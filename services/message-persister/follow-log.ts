@@ -16,6 +16,8 @@ const FETCH_MIN_BYTES = 256 * 1024
 
 export type FollowLogOptions<Decided, Rows> = ReadOptions<Decided> & {
   readonly config: PersisterConfig
+  /** Default: that of the configuration. */
+  readonly fetchWaitMs?: number
   readonly kafka: KafkaClient
   readonly offsets: OffsetsAdmin
   readonly topic: TopicName
@@ -38,7 +40,7 @@ export function followLog<Decided, Rows>(options: FollowLogOptions<Decided, Rows
     offsets,
     topic,
     groupId,
-    fetch: { minBytes: FETCH_MIN_BYTES, waitMs: config.fetchWaitMs },
+    fetch: { minBytes: FETCH_MIN_BYTES, waitMs: options.fetchWaitMs ?? config.fetchWaitMs },
     create: (partition, log) => {
       const told = logger.child({ topic, partition })
       return new PersisterTask({

@@ -16,10 +16,14 @@ type Parts = Pick<FollowLogOptions<UserDecision, UserRows>, 'config' | 'kafka' |
 /** What was ignored, refused or unchanged has no row. */
 export const concernsTables = ({ headers }: InRecord): boolean => headerText(headers, headerNames.eventType)?.includes('chatChanged') ?? true
 
+/** Edges have what is newer: the longer it waits, the more changes of a chat become one row. */
+const FETCH_WAIT_MS = 500
+
 /** Keeps each user's list of chats as the log `user-events` has it, beside the rooms and in a consumer group of its own. */
 export function startUserEvents({ pool, ...parts }: Parts): Promise<{ close(): Promise<void> }> {
   return followLog<UserDecision, UserRows>({
     ...parts,
+    fetchWaitMs: Math.max(parts.config.fetchWaitMs, FETCH_WAIT_MS),
     topic,
     groupId: 'message-persister-user-events',
     store: createUserStore(pool, topic),

@@ -53,7 +53,7 @@ export function notifierConfigFromEnv(env: Env): NotifierConfig {
     graceMs: envInt(env, 'NOTIFIER_GRACE_MS', 5_000, { max: 600_000 }),
     staleMs: envInt(env, 'NOTIFIER_STALE_MS', DAY_MS, { min: 1_000 }),
     windowMax: envInt(env, 'NOTIFIER_WINDOW_MAX', 20_000, { min: 1 }),
-    fetchWaitMs: envInt(env, 'NOTIFIER_FETCH_WAIT_MS', 250, { min: 1, max: 5_000 }),
+    fetchWaitMs: envInt(env, 'NOTIFIER_FETCH_WAIT_MS', 1_000, { min: 1, max: 5_000 }),
     preview: envBool(env, 'NOTIFIER_PREVIEW', false),
     keptMs: envInt(env, 'NOTIFIER_KEPT_DAYS', 30, { min: 1, max: 3_650 }) * DAY_MS,
     deliveries: {

@@ -21,7 +21,7 @@ import { removeOlder } from './delivery-store.ts'
 import { createNotifierMetrics, type NotifierMetrics } from './metrics.ts'
 import { createNotificationStore } from './store.ts'
 
-const FETCH_MIN_BYTES = 64 * 1024
+const FETCH_MIN_BYTES = 512 * 1024
 const BATCH_RECORDS_MAX = 2_000
 const REMEMBERED_MAX = 50_000
 const REPORT_EVERY_MS = 2_000

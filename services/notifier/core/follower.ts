@@ -45,6 +45,9 @@ export type FollowerObserver = {
   moved(): void
 }
 
+/** A grace may take so much longer. */
+const GATHER_MS = 500
+
 type Event = { readonly userId: UserId; readonly event: ChatChanged }
 
 /**
@@ -67,7 +70,7 @@ export class Follower implements PartitionTask {
       ...options,
       begin: () => this.#begin(),
       apply: (batch, signal) => this.#apply(batch, signal),
-      idleMs: () => this.#window.waitMs(options.nowMs()),
+      idleMs: () => this.#idleMs(),
       onRetry: (err, delayMs) => options.observer.behind(err, delayMs),
     })
   }
@@ -82,6 +85,12 @@ export class Follower implements PartitionTask {
 
   stop(): Promise<void> {
     return this.#task.stop()
+  }
+
+  /** Not for each one as its grace ends: gathered, they cost one transaction. */
+  #idleMs(): number | undefined {
+    const waitMs = this.#window.waitMs(this.#options.nowMs())
+    return waitMs && Math.max(waitMs, GATHER_MS)
   }
 
   async #begin(): Promise<bigint> {
