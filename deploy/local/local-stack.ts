@@ -65,7 +65,7 @@ export async function startStack(options: StackOptions, machine: Machine): Promi
   await loadOrCreateDevKey(world.devKeyFile)
   const endpoints = options.sqsQueueUrl ? { ...world.endpoints, sqsQueueUrl: options.sqsQueueUrl, sqsEndpoint: '' } : world.endpoints
   const context = { dirs: config, world: { ...world, endpoints }, env: machine.env, extraEnv: options.extraEnv, progress: machine.progress }
-  const services = new LocalServices(options.infraOnly ? [] : serviceInstances(ports), context)
+  const services = new LocalServices(options.infraOnly ? [] : serviceInstances(ports, { moderation: 'MODERATION_WEBHOOK_URL' in options.extraEnv }), context)
   if (!options.infraOnly) services.requirePrograms()
   claim(config)
   startKeeper('stop', config.runDir)

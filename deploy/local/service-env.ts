@@ -22,7 +22,7 @@ export const AUTH_AUDIENCE = 'order-chat'
 export const PARTITIONS = 12
 
 /** The processes that `npm start` runs, in the order in which they are told about. `moderation` has nothing to do without a webhook. */
-export function serviceInstances(ports: ServicePorts): ServiceInstance[] {
+export function serviceInstances(ports: ServicePorts, { moderation = false } = {}): ServiceInstance[] {
   const edges = ports.edge.map((port, i) => ({ id: `edge-${i + 1}`, service: 'edge' as const, env: { EDGE_HOST: HOST, EDGE_PORT: String(port) } }))
   const instances: Omit<ServiceInstance, 'metricsPort'>[] = [
     // A stop waits for the running poll: locally nobody pays for a shorter one.
@@ -34,6 +34,7 @@ export function serviceInstances(ports: ServicePorts): ServiceInstance[] {
     { id: 'relay', service: 'relay', env: {} },
     { id: 'inbox', service: 'inbox', env: {} },
     { id: 'notifier', service: 'notifier', env: {} },
+    ...(moderation ? [{ id: 'moderation', service: 'moderation' as const, env: {} }] : []),
   ]
   return instances.map((instance, i) => ({ ...instance, metricsPort: ports.metrics + i }))
 }

@@ -43,6 +43,7 @@ export type NotifierConfig = {
 export function notifierConfigFromEnv(env: Env): NotifierConfig {
   const timeoutMs = envInt(env, 'NOTIFIER_TIMEOUT_MS', 10_000, { min: 100, max: 60_000 })
   const vapid = vapidFromEnv(env)
+  const graceMs = envInt(env, 'NOTIFIER_GRACE_MS', 5_000, { max: 600_000 })
   return {
     service: serviceConfigFromEnv(env, 'notifier'),
     kafka: kafkaConfigFromEnv(env),
@@ -50,10 +51,11 @@ export function notifierConfigFromEnv(env: Env): NotifierConfig {
     postgres: postgresConfigFromEnv(env, { poolMax: 10, statementTimeoutMs: 10_000, applicationName: 'notifier' }),
     redis: redisConfigFromEnv(env),
     presenceDeadMs: envInt(env, 'EDGE_PRESENCE_DEAD_MS', 15_000, { min: 3_000, max: 20_000 }),
-    graceMs: envInt(env, 'NOTIFIER_GRACE_MS', 5_000, { max: 600_000 }),
+    graceMs,
     staleMs: envInt(env, 'NOTIFIER_STALE_MS', DAY_MS, { min: 1_000 }),
     windowMax: envInt(env, 'NOTIFIER_WINDOW_MAX', 20_000, { min: 1 }),
-    fetchWaitMs: envInt(env, 'NOTIFIER_FETCH_WAIT_MS', 1_000, { min: 1, max: 5_000 }),
+    // What comes within a grace must have been read when it is over.
+    fetchWaitMs: envInt(env, 'NOTIFIER_FETCH_WAIT_MS', Math.min(1_000, Math.max(1, Math.floor(graceMs / 4))), { min: 1, max: 5_000 }),
     preview: envBool(env, 'NOTIFIER_PREVIEW', false),
     keptMs: envInt(env, 'NOTIFIER_KEPT_DAYS', 30, { min: 1, max: 3_650 }) * DAY_MS,
     deliveries: {
