@@ -1,7 +1,6 @@
 import { Webhook } from 'standardwebhooks'
 import { ChatError } from '#libs/domain/errors.ts'
-import { systemClock } from '#libs/runtime/clock.ts'
-import type { WebhookConfig } from './webhook.ts'
+import { signedHeaders, type WebhookConfig } from './webhook.ts'
 
 /** Of an answer, in bytes: more is refused unread. */
 const ANSWER_BYTES_MAX = 64 * 1024
@@ -17,13 +16,7 @@ export function createAskingWebhook({ url, secret, timeoutMs }: WebhookConfig) {
   const webhook = new Webhook(secret)
   return {
     async ask(id: string, body: string): Promise<string> {
-      const sentAt = new Date(systemClock.nowMs())
-      const headers = {
-        'content-type': 'application/json',
-        'webhook-id': id,
-        'webhook-timestamp': String(Math.floor(sentAt.getTime() / 1_000)),
-        'webhook-signature': webhook.sign(id, sentAt, body),
-      }
+      const headers = signedHeaders(webhook, id, body)
       const { status, text } = await request(url, { headers, body, timeoutMs })
       if (status >= 200 && status < 300) return text
       throw new ChatError(status >= 400 && status < 500 && !RETRIABLE.has(status) ? 'delivery_refused' : 'unavailable', `the webhook answers ${status}`)

@@ -19,6 +19,17 @@ export function secretProblem(secret: string): string | undefined {
   return bytes >= 24 && bytes <= 64 ? undefined : 'must be whsec_ and 24 to 64 bytes in base64'
 }
 
+/** Of Standard Webhooks, as of now. */
+export function signedHeaders(webhook: Webhook, id: string, body: string): Record<string, string> {
+  const sentAt = new Date(systemClock.nowMs())
+  return {
+    'content-type': 'application/json',
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(sentAt.getTime() / 1_000)),
+    'webhook-signature': webhook.sign(id, sentAt, body),
+  }
+}
+
 /**
  * Sends signed messages (Standard Webhooks): `webhook-id` is the same for every repeat. Any answer but 2xx is a failure.
  * @throws ChatError `unavailable`: later perhaps; `delivery_refused`: never
@@ -27,13 +38,7 @@ export function createWebhook({ url, secret, timeoutMs }: WebhookConfig) {
   const webhook = new Webhook(secret)
   return {
     async send(id: string, body: string): Promise<void> {
-      const sentAt = new Date(systemClock.nowMs())
-      const headers = {
-        'content-type': 'application/json',
-        'webhook-id': id,
-        'webhook-timestamp': String(Math.floor(sentAt.getTime() / 1_000)),
-        'webhook-signature': webhook.sign(id, sentAt, body),
-      }
+      const headers = signedHeaders(webhook, id, body)
       const status = await post({ url, headers, body, timeoutMs })
       if (status >= 200 && status < 300) return
       throw new ChatError(REFUSALS.has(status) ? 'delivery_refused' : 'unavailable', `the webhook answers ${status}`)

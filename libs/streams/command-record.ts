@@ -6,7 +6,7 @@ import type { OutRecord } from './record.ts'
 import { headerNames } from './topics.ts'
 
 type Encoder = { encode(value: unknown): Buffer }
-type Routing = {
+export type Routing = {
   /** W3C trace context. */
   readonly traceparent: string
   /** Where the answer is awaited; left out: nowhere. */

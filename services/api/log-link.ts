@@ -8,9 +8,11 @@ import type { Queryable } from '#libs/postgres/pool.ts'
 import { systemClock } from '#libs/runtime/clock.ts'
 import type { Logger } from '#libs/runtime/logger.ts'
 import { newTraceparent } from '#libs/runtime/trace.ts'
-import { commandToAvro, type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
-import { inboxCommandToAvro, userDecisionFromAvro } from '#libs/streams/inbox-shapes.ts'
-import { headerNames, type TopicName, topics } from '#libs/streams/topics.ts'
+import { type Decision, decisionFromAvro } from '#libs/streams/avro-shapes.ts'
+import { commandRecord, inboxCommandRecord, type Routing } from '#libs/streams/command-record.ts'
+import { userDecisionFromAvro } from '#libs/streams/inbox-shapes.ts'
+import type { OutRecord } from '#libs/streams/record.ts'
+import { type TopicName, topics } from '#libs/streams/topics.ts'
 import { type FollowedLog, LogFollower } from './log-follower.ts'
 import { selectLogPositions } from './sql/positions.ts'
 
@@ -24,7 +26,7 @@ export type LogLinkDeps = {
   readonly logger: Logger
 }
 
-type Message = { readonly topic: TopicName; readonly codec: AvroCodec | undefined; readonly key: string; readonly commandId: string; readonly value: object }
+type Message = { readonly topic: TopicName; readonly codec: AvroCodec | undefined; readonly key: string; readonly recordOf: (codec: AvroCodec, routing: Routing) => OutRecord }
 
 /** How long the rooms wait for the inbox to come along, so that both are usually followed from the start. */
 const INBOX_WAIT_MS = 2_000
@@ -71,14 +73,12 @@ export class LogLink {
 
   /** Resolves when the command is durable in the log. @throws ChatError `unavailable`: it may be there all the same */
   publish(command: RoomCommand, traceId: string): Promise<void> {
-    const { roomId: key, commandId } = command
-    return this.#send({ topic: topics.chatCommands.name, codec: this.#roomCommands, key, commandId, value: commandToAvro(command) }, traceId)
+    return this.#send({ topic: topics.chatCommands.name, codec: this.#roomCommands, key: command.roomId, recordOf: (codec, routing) => commandRecord(codec, command, routing) }, traceId)
   }
 
   /** As `publish`. */
   publishInbox(command: InboxCommand, traceId: string): Promise<void> {
-    const { userId: key, commandId } = command
-    return this.#send({ topic: topics.inboxCommands.name, codec: this.#inboxCommands, key, commandId, value: inboxCommandToAvro(command) }, traceId)
+    return this.#send({ topic: topics.inboxCommands.name, codec: this.#inboxCommands, key: command.userId, recordOf: (codec, routing) => inboxCommandRecord(codec, command, routing) }, traceId)
   }
 
   async stop(): Promise<void> {
@@ -127,13 +127,12 @@ export class LogLink {
     }
   }
 
-  async #send({ topic, codec, key, commandId, value }: Message, traceId: string): Promise<void> {
+  async #send({ topic, codec, key, recordOf }: Message, traceId: string): Promise<void> {
     const { logger, instanceId } = this.#deps
     const traceparent = newTraceparent(`00-${traceId}-${'0'.repeat(16)}-01`)
-    const headers = { [headerNames.traceparent]: traceparent, [headerNames.replyTo]: instanceId, [headerNames.commandId]: commandId }
     if (!codec) throw new ChatError('unavailable', 'the schema registry')
     try {
-      await this.#producer.send(topic, { key, value: codec.encode(value), headers })
+      await this.#producer.send(topic, recordOf(codec, { traceparent, replyTo: instanceId }))
     } catch (err) {
       logger.warn({ topic, key, traceId, err }, 'a command was not taken by the log')
       throw err

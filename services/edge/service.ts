@@ -19,10 +19,9 @@ import { startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
 import { withRetry } from '#libs/runtime/retry.ts'
 import { newTraceparent, traceIdOf } from '#libs/runtime/trace.ts'
-import { commandToAvro } from '#libs/streams/avro-shapes.ts'
-import { inboxCommandToAvro } from '#libs/streams/inbox-shapes.ts'
+import { commandRecord, inboxCommandRecord } from '#libs/streams/command-record.ts'
 import { partitionOf } from '#libs/streams/murmur2.ts'
-import { headerNames, type TopicName, topics } from '#libs/streams/topics.ts'
+import { type TopicName, topics } from '#libs/streams/topics.ts'
 import type { EdgeConfig } from './config.ts'
 import { Commands, type CommandsOptions } from './core/commands.ts'
 import { Inbox } from './core/inbox.ts'
@@ -183,8 +182,7 @@ function createInbox({ config, logger, metrics, fail }: Basics, { pool, codecs, 
   const { instanceId } = config.service
   const { rooms, pendingPerSocketMax, answerTimeoutMs } = config
   const publish = async (command: InboxCommand) => {
-    const headers = { [headerNames.traceparent]: newTraceparent(), [headerNames.replyTo]: instanceId, [headerNames.commandId]: command.commandId }
-    await producer.send(topics.inboxCommands.name, { key: command.userId, value: codecs.inboxCommands.encode(inboxCommandToAvro(command)), headers })
+    await producer.send(topics.inboxCommands.name, inboxCommandRecord(codecs.inboxCommands, command, { traceparent: newTraceparent(), replyTo: instanceId }))
   }
   return new Inbox({
     edgeId: instanceId,
@@ -268,10 +266,9 @@ function commandPorts(config: EdgeConfig, producer: BatchingProducer, codec: Avr
   const publish = async (command: RoomCommand) => {
     if (command.type === 'sendMessage') onSent(command.roomId, command.senderId)
     const traceparent = newTraceparent()
-    const headers = { [headerNames.traceparent]: traceparent, [headerNames.replyTo]: config.service.instanceId, [headerNames.commandId]: command.commandId }
     logger.debug({ orderId: command.roomId, traceId: traceIdOf(traceparent), commandId: command.commandId }, 'command')
     try {
-      await producer.send(topics.chatCommands.name, { key: command.roomId, value: codec.encode(commandToAvro(command)), headers })
+      await producer.send(topics.chatCommands.name, commandRecord(codec, command, { traceparent, replyTo: config.service.instanceId }))
     } catch (err) {
       logger.warn({ orderId: command.roomId, traceId: traceIdOf(traceparent), err }, 'a command was not taken by the log')
       throw err

@@ -13,8 +13,8 @@ import { startHealthServer } from '#libs/runtime/metrics.ts'
 import { Releasers } from '#libs/runtime/releasers.ts'
 import { retryDelayMs } from '#libs/runtime/retry.ts'
 import { newTraceparent } from '#libs/runtime/trace.ts'
-import { commandToAvro } from '#libs/streams/avro-shapes.ts'
 import { BatchedTask } from '#libs/streams/batched-task.ts'
+import { commandRecord } from '#libs/streams/command-record.ts'
 import type { ReadPosition } from '#libs/streams/read-by-rule.ts'
 import { NO_EPOCH } from '#libs/streams/reader-rule.ts'
 import { headerNames, topics } from '#libs/streams/topics.ts'
@@ -124,8 +124,7 @@ function portsOf(parts: { config: AskedConfig; producer: BatchingProducer; comma
   return {
     ask: (id, body) => breakers.run(PROVIDER, () => webhook.ask(id, body).finally(metrics.askSeconds.startTimer())),
     async send(command, traceparent) {
-      const headers = { [headerNames.commandId]: command.commandId, [headerNames.traceparent]: newTraceparent(traceparent) }
-      await producer.send(topics.chatCommands.name, { key: command.roomId, value: commandCodec.encode(commandToAvro(command)), headers })
+      await producer.send(topics.chatCommands.name, commandRecord(commandCodec, command, { traceparent: newTraceparent(traceparent) }))
     },
     async deadLetter({ key, body, code, reason }) {
       logger.error({ roomId: key, code, reason }, 'a message goes to the dead letters')
